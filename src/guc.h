@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.h
+ *	  The settings of rotate_ext; defined in rotate_ext.c.
+ *
+ * All are PGC_SIGHUP: they decide who gets a secret, so neither a database
+ * owner nor a session may set them.  None holds a key.
+ *
+ * src/guc.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ROTATE_EXT_GUC_H
+#define ROTATE_EXT_GUC_H
+
+/* Secrets Manager; "" where not set */
+extern char *rotate_region;
+extern char *rotate_endpoint_url;
+extern char *rotate_ca_bundle;
+extern char *rotate_profile;
+extern int	rotate_connect_timeout; /* ms, of one connection to AWS */
+extern int	rotate_request_timeout; /* ms, of one request, connecting included */
+extern int	rotate_max_attempts;	/* of one call, the first included */
+
+/* logins */
+extern char *rotate_login_ca_file;
+extern char *rotate_instance_file;
+extern int	rotate_login_timeout;	/* ms, of one proof */
+
+/* rotations */
+extern int	rotate_start_timeout;	/* ms, to wait for the role's turn and for a worker slot */
+extern int	rotate_worker_timeout;	/* ms, of a whole run */
+extern bool rotate_combine_steps;
+extern int	rotate_history_retention;	/* days */
+
+extern void rotate_define_gucs(void);
+
+#endif							/* ROTATE_EXT_GUC_H */
