@@ -18,21 +18,21 @@ extern char *rotate_region;
 extern char *rotate_endpoint_url;
 extern char *rotate_ca_bundle;
 extern char *rotate_profile;
-extern int	rotate_connect_timeout; /* ms, of one connection to AWS */
-extern int	rotate_request_timeout; /* ms, of one request, connecting included */
-extern int	rotate_max_attempts;	/* of one call, the first included */
+extern int rotate_connect_timeout; /* ms, of one connection to AWS */
+extern int rotate_request_timeout; /* ms, of one request, connecting included */
+extern int rotate_max_attempts;    /* of one call, the first included */
 
 /* logins */
 extern char *rotate_login_ca_file;
 extern char *rotate_instance_file;
-extern int	rotate_login_timeout;	/* ms, of one proof */
+extern int rotate_login_timeout; /* ms, of one proof */
 
 /* rotations */
-extern int	rotate_start_timeout;	/* ms, to wait for the role's turn and for a worker slot */
-extern int	rotate_worker_timeout;	/* ms, of a whole run */
+extern int rotate_start_timeout;  /* ms, to wait for the role's turn and for a worker slot */
+extern int rotate_worker_timeout; /* ms, of a whole run */
 extern bool rotate_combine_steps;
-extern int	rotate_history_retention;	/* days */
+extern int rotate_history_retention; /* days */
 
 extern void rotate_define_gucs(void);
 
-#endif							/* ROTATE_EXT_GUC_H */
+#endif /* ROTATE_EXT_GUC_H */

@@ -1,0 +1,112 @@
+/*-------------------------------------------------------------------------
+ *
+ * rotate_ext.c
+ *	  Module magic, settings, and what happens at load; nothing else.
+ *
+ * The library works without shared_preload_libraries: a rotation is done by a
+ * dynamic background worker that the calling backend starts.
+ *
+ * rotate_ext.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "guc.h"
+
+#if PG_VERSION_NUM < 150000
+#error "rotate_ext needs PostgreSQL 15 or later"
+#endif
+
+PG_MODULE_MAGIC;
+
+char *rotate_region = NULL;
+char *rotate_endpoint_url = NULL;
+char *rotate_ca_bundle = NULL;
+char *rotate_profile = NULL;
+int rotate_connect_timeout = 0;
+int rotate_request_timeout = 0;
+int rotate_max_attempts = 0;
+
+char *rotate_login_ca_file = NULL;
+char *rotate_instance_file = NULL;
+int rotate_login_timeout = 0;
+
+int rotate_start_timeout = 0;
+int rotate_worker_timeout = 0;
+bool rotate_combine_steps = true;
+int rotate_history_retention = 0;
+
+void _PG_init(void);
+
+static void
+define_string(const char *name, const char *description, const char *detail, char **variable)
+{
+	DefineCustomStringVariable(name, description, detail, variable, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+static void
+define_milliseconds(const char *name, const char *description, int *variable, int boot, int min, int max)
+{
+	DefineCustomIntVariable(name, description, NULL, variable, boot, min, max, PGC_SIGHUP, GUC_UNIT_MS, NULL,
+							NULL, NULL);
+}
+
+void
+rotate_define_gucs(void)
+{
+	define_string("rotate_ext.region", "AWS region of secrets that are registered by name.",
+				  "Empty: AWS_REGION, AWS_DEFAULT_REGION, then the profile's. A registered secret's region "
+				  "comes from its ARN.",
+				  &rotate_region);
+	define_string(
+		"rotate_ext.endpoint_url", "URL of the Secrets Manager endpoint.",
+		"Empty: AWS_ENDPOINT_URL_SECRETS_MANAGER, AWS_ENDPOINT_URL, then the region's public endpoint.",
+		&rotate_endpoint_url);
+	define_string("rotate_ext.ca_bundle", "File of CA certificates that AWS endpoints are verified with.",
+				  "Empty: AWS_CA_BUNDLE, then the system's.", &rotate_ca_bundle);
+	define_string("rotate_ext.profile", "Profile in the shared AWS credentials and config files.",
+				  "Empty: the environment's keys, then AWS_PROFILE, then \"default\".", &rotate_profile);
+	define_string("rotate_ext.login_ca_file",
+				  "File of CA certificates that database servers are verified with.", NULL,
+				  &rotate_login_ca_file);
+	define_string("rotate_ext.instance_file",
+				  "File outside the data directory that tells this server from a copy of it.",
+				  "Its content is recorded by rotate_register() with login_host, and must be the same at "
+				  "each rotation.",
+				  &rotate_instance_file);
+	define_milliseconds("rotate_ext.connect_timeout", "Time limit of one connection to AWS.",
+						&rotate_connect_timeout, 5000, 100, 300000);
+	define_milliseconds("rotate_ext.request_timeout",
+						"Time limit of one request to AWS, connecting included.", &rotate_request_timeout,
+						15000, 100, 300000);
+	DefineCustomIntVariable("rotate_ext.max_attempts",
+							"How often a call to AWS is tried, the first time included.", NULL,
+							&rotate_max_attempts, 3, 1, 10, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	define_milliseconds("rotate_ext.login_timeout", "Time limit of proving one login.", &rotate_login_timeout,
+						10000, 100, 300000);
+	define_milliseconds("rotate_ext.start_timeout",
+						"Time limit of waiting for the role's turn and for a free worker slot.",
+						&rotate_start_timeout, 30000, 0, INT_MAX);
+	define_milliseconds("rotate_ext.worker_timeout", "Time limit of a whole run.", &rotate_worker_timeout,
+						300000, 1000, INT_MAX);
+	DefineCustomBoolVariable(
+		"rotate_ext.combine_steps",
+		"Set, prove and move a single-strategy rotation in the service's setSecret step.", NULL,
+		&rotate_combine_steps, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("rotate_ext.history_retention", "Days that finished runs stay in rotate_history.",
+							NULL, &rotate_history_retention, 400, 1, 36500, PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+void
+_PG_init(void)
+{
+	rotate_define_gucs();
+	MarkGUCPrefixReserved("rotate_ext");
+}

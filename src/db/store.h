@@ -1,0 +1,105 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.h
+ *	  The extension's tables: registrations, and a row for each run.
+ *
+ * The only module that runs SPI on them.  Every statement is schema-qualified
+ * and runs as the bootstrap superuser with search_path = pg_catalog, pg_temp:
+ * whoever may execute one of our functions needs no right on the tables.
+ *
+ * Every function needs a transaction and an active snapshot, and raises
+ * ERRCODE_UNDEFINED_OBJECT where the extension is gone (DROP EXTENSION while
+ * a rotation runs).  Results are palloc'd in the caller's memory context.
+ *
+ * src/db/store.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ROTATE_EXT_STORE_H
+#define ROTATE_EXT_STORE_H
+
+#include "utils/timestamp.h"
+
+/* One row of rotate_registration. */
+typedef struct Registration
+{
+	char *secret; /* as the user writes it: a name or an ARN */
+	char *arn;    /* the full ARN, the only thing AWS is asked with */
+	Oid role_oid;
+	char *role_name;
+	char *strategy;
+	char *host; /* which AWSCURRENT named at registration */
+	int port;
+	int password_length; /* characters */
+	char *exclude_characters;
+	char *login_host;    /* or NULL */
+	char *instance_hash; /* hex SHA-256 of rotate_ext.instance_file; with login_host only */
+	bool allow_plaintext_login;
+	bool allow_privileged;
+	bool repair;
+	bool own_pending_only;
+	char *system_identifier; /* decimal, of the cluster it was made in */
+	char *registered_by;
+} Registration;
+
+/* The columns that end a run. */
+typedef struct RunEnd
+{
+	const char *outcome;
+	const char *version_id; /* or NULL */
+	const char *phases;     /* JSON, milliseconds a phase; or NULL */
+	int64 lockout_us;       /* -1: there was none */
+	const char *sqlstate;   /* of a failure, else NULL */
+	const char *error;
+	const char *hint;
+} RunEnd;
+
+/* The row for a secret's name or ARN, or NULL. */
+extern Registration *store_find_registration(const char *secret);
+
+/*
+ * Insert.  Raises ERRCODE_DUPLICATE_OBJECT where the secret or the role is
+ * registered already, naming by which registration.
+ */
+extern void store_insert_registration(const Registration *registration);
+
+/* Delete by the registered spelling.  False: no such row. */
+extern bool store_delete_registration(const char *secret);
+
+/* Bind the registration to this cluster and to the role's present oid. */
+extern void store_bind_registration(const Registration *registration);
+
+/*
+ * Begin a run: insert its row, and mark earlier ones of the same secret
+ * that never ended as 'interrupted' (the caller has the role's turn, so
+ * their workers are gone).  Returns run_id.
+ */
+extern int64 store_begin_run(const char *secret, const Registration *registration, const char *source,
+							 const char *requested_by);
+
+/* Once the registration of a run is known (it was made by the run itself). */
+extern void store_run_registered(int64 run_id, const Registration *registration);
+
+/* We are about to write this version's value. */
+extern void store_run_creates(int64 run_id, const char *version_id);
+
+/* We are about to set the role's password to this version's. */
+extern void store_run_intends(int64 run_id, const char *version_id);
+
+/* The role's password was set; hash is SHA-256 of the new rolpassword. In the same transaction as the change. */
+extern void store_run_sets(int64 run_id, const char *version_id, const uint8 *hash);
+
+/*
+ * End a run, prune the secret's history older than rotate_ext.history_retention,
+ * and NOTIFY rotate_ext with the run's id.  present_hash (or NULL) is the
+ * hash of the role's verifier: the row that explains it is never pruned.
+ */
+extern void store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_hash);
+
+/* The version that we set a verifier with this hash for, or NULL: not set by us. */
+extern char *store_verifier_version(Oid role_oid, const uint8 *hash);
+
+/* Did we write this version's value? */
+extern bool store_created_version(const char *arn, const char *version_id);
+
+#endif /* ROTATE_EXT_STORE_H */
