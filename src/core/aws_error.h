@@ -19,7 +19,9 @@
 typedef enum AwsErrorClass
 {
 	AWS_OK,
-	AWS_CONNECTION,				/* no HTTP answer: name, connect, TLS, timeout, cut off */
+	AWS_CONNECTION,				/* no HTTP answer: name, connect, TLS, cut off */
+	AWS_TIMEOUT,				/* no HTTP answer in time, connecting included */
+	AWS_UNTRUSTED,				/* no HTTP answer: the endpoint's certificate is not trusted; nothing was sent */
 	AWS_TRANSIENT,				/* retry soon: 5xx, InternalServiceError, RequestTimeout */
 	AWS_THROTTLED,				/* retry later */
 	AWS_QUOTA,					/* LimitExceededException: not before 10 minutes */
@@ -41,19 +43,27 @@ typedef enum AwsErrorClass
 typedef struct AwsError
 {
 	AwsErrorClass class;
-	char		code[64];		/* "ThrottlingException", or "" where there was no answer; printable ASCII */
+	char		code[64];		/* "ThrottlingException", "HTTP 502" where the answer names no type, "" without
+								 * an answer; printable ASCII */
 	char		message[AWS_MESSAGE_MAX + 1];	/* printable ASCII */
 	int			http_status;	/* 0: no answer */
-	bool		maybe_applied;	/* the request may have reached AWS and taken effect */
+	bool		maybe_applied;	/* a write that may have taken effect, now or still to come */
 } AwsError;
 
 /*
- * Sort an answer.  type is the body's __type or the x-amzn-ErrorType header,
- * either may be NULL; prefix up to '#' and suffix from ':' are cut.
+ * Sort an answer that is not a success.  type is the body's __type or the
+ * x-amzn-ErrorType header, type and message may be NULL; prefix up to '#' and
+ * suffix from ':' are cut.  maybe_applied is set to false: what may have been
+ * applied is the caller's to say.
+ *
+ * A signature refused for its time ("Signature expired", "Signature not yet
+ * current") is AWS_CLOCK_SKEW, any other AWS_BAD_CREDENTIALS.  An answer
+ * without a type is AWS_THROTTLED or AWS_TRANSIENT by its status, otherwise
+ * AWS_BAD_ANSWER.
  */
 extern void aws_error_classify(AwsError *error, int http_status, const char *type, const char *message);
 
-/* Copy, keeping printable ASCII ('?' for the rest), cut to AWS_MESSAGE_MAX bytes. */
+/* Copy, keeping printable ASCII ('?' for the rest), cut to AWS_MESSAGE_MAX bytes and to size - 1. */
 extern void aws_printable(char *dst, size_t size, const char *src, size_t length);
 
 extern bool aws_error_is_retryable(AwsErrorClass class);
