@@ -17,6 +17,7 @@
 #ifndef ROTATE_EXT_SECRETSMANAGER_H
 #define ROTATE_EXT_SECRETSMANAGER_H
 
+#include "compat.h"
 #include "core/aws_error.h"
 
 typedef struct SmClient SmClient;
@@ -128,6 +129,6 @@ extern const char *sm_operation_name(SmOperation operation);
  * KMS permission, which setting).  secret is the name as the user knows it.
  * Message texts come from AWS: cut to 200 bytes of printable ASCII.
  */
-extern void sm_ereport(const SmCall *call, const char *secret) pg_attribute_noreturn();
+pg_noreturn extern void sm_ereport(const SmCall *call, const char *secret);
 
 #endif							/* ROTATE_EXT_SECRETSMANAGER_H */

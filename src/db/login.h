@@ -16,6 +16,7 @@
 #ifndef ROTATE_EXT_LOGIN_H
 #define ROTATE_EXT_LOGIN_H
 
+#include "compat.h"
 #include "core/secret_value.h"
 
 typedef enum LoginOutcome
@@ -71,6 +72,6 @@ extern const char *login_outcome_name(LoginOutcome outcome);
  * Raise what came out, for any outcome but LOGIN_OK: errcode, "could not
  * prove the login of role \"%s\" with %s: …", detail and hint.
  */
-extern void login_ereport(const LoginTarget *target, const LoginResult *result, const char *label) pg_attribute_noreturn();
+pg_noreturn extern void login_ereport(const LoginTarget *target, const LoginResult *result, const char *label);
 
 #endif							/* ROTATE_EXT_LOGIN_H */

@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  What differs between PostgreSQL 15 and 19, in one place.
+ *
+ * src/compat.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ROTATE_EXT_COMPAT_H
+#define ROTATE_EXT_COMPAT_H
+
+#include "storage/latch.h"
+#include "utils/memutils.h"
+
+/* A WaitEventSet that the caller frees; from 17 a resource owner could, and none is wanted. */
+#if PG_VERSION_NUM >= 170000
+#define compat_create_wait_event_set(nevents) CreateWaitEventSet(NULL, nevents)
+#else
+#define compat_create_wait_event_set(nevents) CreateWaitEventSet(CurrentMemoryContext, nevents)
+#endif
+
+/* 18 spells it as C11 does, before the declaration; here for those that come before. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
+#endif							/* ROTATE_EXT_COMPAT_H */
