@@ -1,0 +1,417 @@
+/*-------------------------------------------------------------------------
+ *
+ * rotation.c
+ *	  One run: observe, decide, act, until DONE or REFUSE, and its record.
+ *
+ * Whatever goes wrong on the way, the run's row says so, and a role whose
+ * password was changed gets its old verifier back as long as no label move can
+ * have reached Secrets Manager.
+ *
+ * src/rotation.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+
+#include "guc.h"
+#include "identity.h"
+#include "rotation_internal.h"
+#include "turn.h"
+
+/* More actions than any run needs without someone else changing labels or passwords under it. */
+#define MAX_ACTIONS 40
+
+static volatile sig_atomic_t run_timed_out = false;
+
+/* statement_timeout does nothing in a background worker */
+static void
+run_timeout_handler(void)
+{
+	run_timed_out = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+void
+rotation_begin(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(context);
+}
+
+void
+rotation_commit(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
+double
+rotation_elapsed_ms(const Rotation *rotation)
+{
+	instr_time now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, rotation->started);
+	return INSTR_TIME_GET_MILLISEC(now);
+}
+
+void
+rotation_notice(RotationResult *result, int elevel, const char *message, const char *detail, const char *hint)
+{
+	RotationNotice *notice = palloc(sizeof(RotationNotice));
+
+	notice->elevel = elevel;
+	notice->message = pstrdup(message);
+	notice->detail = detail ? pstrdup(detail) : NULL;
+	notice->hint = hint ? pstrdup(hint) : NULL;
+	result->notices = lappend(result->notices, notice);
+}
+
+/* The region in an ARN (arn:aws:secretsmanager:eu-central-1:…), or NULL where the name is no ARN. */
+static char *
+region_of(const char *secret)
+{
+	const char *start = secret;
+	const char *end;
+	int i;
+
+	if (strncmp(secret, "arn:", 4) != 0)
+		return NULL;
+	for (i = 0; i < 3 && start != NULL; i++)
+	{
+		start = strchr(start, ':');
+		if (start != NULL)
+			start++;
+	}
+	end = start ? strchr(start, ':') : NULL;
+	return end ? pnstrdup(start, end - start) : NULL;
+}
+
+static void
+begin_run(Rotation *rotation)
+{
+	static const char *const sources[] = {
+		[OPERATION_ROTATE] = "rotate_now",
+		[OPERATION_REGISTER] = "rotate_register",
+		[OPERATION_ABANDON] = "rotate_abandon",
+	};
+	const RotationOrder *order = rotation->order;
+
+	if (order->dry_run || order->operation == OPERATION_REGISTER)
+		return;
+	rotation_begin();
+	rotation->run_id = store_begin_run(order->secret, rotation->registration, sources[order->operation],
+									   order->requested_by);
+	rotation_commit();
+}
+
+static void
+find_registration(Rotation *rotation)
+{
+	rotation_begin();
+	rotation->registration = store_find_registration(rotation->order->secret);
+	rotation_commit();
+}
+
+/* The secret is not registered: register it, where that was asked for. */
+static void
+register_first(Rotation *rotation)
+{
+	const char *secret = rotation->order->secret;
+
+	if (!rotation->order->may_register)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("secret \"%s\" is not registered", secret),
+						errhint("Register it with rotate_register('%s').", secret)));
+
+	begin_run(rotation);
+	rotation->client = sm_open(region_of(secret));
+	rotation_register(rotation);
+	if (rotation->order->dry_run)
+		return;
+	rotation_begin();
+	store_insert_registration(rotation->registration);
+	store_run_registered(rotation->run_id, rotation->registration);
+	rotation_commit();
+	rotation_notice(
+		rotation->result, NOTICE,
+		psprintf("secret \"%s\" was registered for role \"%s\"", secret, rotation->registration->role_name),
+		NULL, NULL);
+}
+
+static void
+take_turn(Rotation *rotation)
+{
+	rotation_begin();
+	turn_take(TURN_ROTATION, rotation->registration->role_oid, true, rotate_start_timeout,
+			  rotation->registration->secret);
+	rotation_commit();
+}
+
+/*
+ * The registration, the role's turn and the run's row, in that order: the
+ * registration is read again once the turn is ours, since it may have been
+ * changed while we waited.
+ */
+static void
+open_run(Rotation *rotation)
+{
+	Oid role_oid;
+
+	find_registration(rotation);
+	if (rotation->registration == NULL)
+	{
+		register_first(rotation);
+		take_turn(rotation);
+	}
+	else
+	{
+		role_oid = rotation->registration->role_oid;
+		take_turn(rotation);
+		find_registration(rotation);
+		if (rotation->registration == NULL || rotation->registration->role_oid != role_oid)
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg(
+					 "the registration of secret \"%s\" was changed while its rotation waited for its turn",
+					 rotation->order->secret),
+				 errhint("Try again.")));
+		begin_run(rotation);
+	}
+	identity_check(rotation->registration);
+	if (rotation->client == NULL)
+		rotation->client = sm_open(region_of(rotation->registration->arn));
+}
+
+static void
+set_asked_facts(Rotation *rotation)
+{
+	RotationFacts *facts = &rotation->facts;
+
+	facts->request = REQUEST_ROTATE_NOW;
+	facts->strategy = STRATEGY_SINGLE;
+	facts->force = rotation->order->force;
+	facts->own_pending_only = rotation->registration->own_pending_only;
+	facts->repair = rotation->registration->repair;
+	facts->combine_steps = rotate_combine_steps;
+	facts->token = TOKEN_NONE;
+}
+
+static char *
+describe_action(RotationAction action)
+{
+	if (action.type == ACTION_REFUSE)
+		return psprintf("would refuse: %s", refuse_reason_name(action.reason));
+	if (action.type == ACTION_SET_PASSWORD || action.type == ACTION_PROVE_LOGIN)
+		return psprintf("would %s(%s)", rotation_action_name(action.type), version_ref_label(action.version));
+	return psprintf("would %s", rotation_action_name(action.type));
+}
+
+static void
+rotate(Rotation *rotation)
+{
+	RotationAction action;
+	int actions = 0;
+
+	set_asked_facts(rotation);
+	rotation_observe(rotation);
+	appendStringInfo(&rotation->phases, "{\"action\": \"OBSERVE\", \"at_ms\": 0, \"ms\": %.3f}",
+					 rotation_elapsed_ms(rotation));
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		action = decide(&rotation->facts);
+		if (rotation->order->dry_run)
+		{
+			rotation->result->outcome = describe_action(action);
+			rotation->result->detail = rotation_facts_json(rotation);
+			return;
+		}
+		if (action.type == ACTION_DONE)
+			break;
+		if (action.type == ACTION_REFUSE)
+			rotation_refuse(rotation, action);
+		if (++actions > MAX_ACTIONS)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not rotate secret \"%s\": its labels or the role's password keep changing",
+							ROTATION_SECRET(rotation)),
+					 errhint("Find out who else rotates it.")));
+		rotation_act(rotation, action);
+	}
+
+	if (rotation->facts.move == MOVE_SUCCEEDED)
+		rotation->result->outcome = rotation->facts.created_pending ? "rotated" : "completed";
+	else
+		rotation->result->outcome = rotation->repaired ? "repaired" : "unchanged";
+	rotation->result->version_id = pstrdup(rotation->versions[VERSION_CURRENT].id);
+	rotation->result->detail = psprintf("{\"tls\": \"%s\", \"requests\": %d, \"phases\": [%s]}",
+										rotation->tls, rotation->requests, rotation->phases.data);
+}
+
+/* Write the end of the run into its row. */
+static void
+end_run(Rotation *rotation, const ErrorData *error)
+{
+	RunEnd end = {.lockout_us = rotation->lockout_ended ? rotation->lockout_us : -1};
+	RoleState role;
+	bool found;
+
+	if (rotation->run_id == 0)
+		return;
+
+	end.outcome = error ? "failed" : rotation->result->outcome;
+	end.version_id = rotation->result->version_id;
+	end.phases = psprintf("[%s]", rotation->phases.data);
+	if (error != NULL)
+	{
+		end.sqlstate = unpack_sql_state(error->sqlerrcode);
+		end.error =
+			error->detail ? psprintf("%s\nDETAIL:  %s", error->message, error->detail) : error->message;
+		end.hint = error->hint;
+	}
+	rotation_begin();
+	found = rotation->registration != NULL && role_lookup_oid(rotation->registration->role_oid, &role);
+	store_end_run(rotation->run_id, &end, found && role.has_password ? role.verifier_hash : NULL);
+	rotation_commit();
+}
+
+/*
+ * Carry out what must still happen after an error, and never let that raise one
+ * of its own: the first error is the one to tell.
+ */
+static void
+after_error(Rotation *rotation, void (*step)(Rotation *, const ErrorData *), const ErrorData *error)
+{
+	PG_TRY();
+	{
+		step(rotation, error);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(rotation->context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(rotation->context);
+}
+
+/* The role's old verifier, where decide() would still allow it. */
+static void
+restore_after_error(Rotation *rotation, const ErrorData *error)
+{
+	const RotationFacts *facts = &rotation->facts;
+
+	if (facts->old_verifier_kept && !facts->move_may_arrive && !facts->role_has[VERSION_CURRENT] &&
+		facts->move != MOVE_SUCCEEDED)
+		rotation_restore(rotation);
+}
+
+pg_noreturn static void
+fail(Rotation *rotation)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(rotation->context);
+	error = CopyErrorData();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(rotation->context);
+
+	disable_timeout(USER_TIMEOUT, false);
+	QueryCancelPending = false;
+	if (run_timed_out && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		error->message =
+			psprintf("the run took longer than rotate_ext.worker_timeout (%d ms)", rotate_worker_timeout);
+
+	after_error(rotation, restore_after_error, error);
+	after_error(rotation, end_run, error);
+	ReThrowError(error);
+}
+
+static void
+run(Rotation *rotation)
+{
+	RotationResult *result = rotation->result;
+
+	switch (rotation->order->operation)
+	{
+		case OPERATION_ROTATE:
+			rotation->verb = "rotate";
+			open_run(rotation);
+			rotate(rotation);
+			break;
+		case OPERATION_REGISTER:
+			rotation->verb = "register";
+			rotation->client = sm_open(region_of(rotation->order->secret));
+			rotation_register(rotation);
+			result->outcome = "checked";
+			break;
+		case OPERATION_ABANDON:
+			rotation->verb = "abandon";
+			open_run(rotation);
+			rotation_abandon(rotation);
+			break;
+	}
+
+	result->secret = rotation->registration->secret;
+	result->arn = rotation->registration->arn;
+	result->role = rotation->registration->role_name;
+	result->role_oid = rotation->registration->role_oid;
+	result->host = rotation->registration->host;
+	result->port = rotation->registration->port;
+	result->instance_hash = rotation->registration->instance_hash;
+	result->lockout_us = rotation->lockout_ended ? rotation->lockout_us : -1;
+	end_run(rotation, NULL);
+}
+
+void
+rotation_run(const RotationOrder *order, RotationResult *result)
+{
+	Rotation *rotation = palloc0(sizeof(Rotation));
+	MemoryContext caller = CurrentMemoryContext;
+
+	rotation->context = AllocSetContextCreate(CurrentMemoryContext, "rotation", ALLOCSET_DEFAULT_SIZES);
+	rotation->order = order;
+	rotation->result = result;
+	INSTR_TIME_SET_CURRENT(rotation->started);
+
+	RegisterTimeout(USER_TIMEOUT, run_timeout_handler);
+	enable_timeout_after(USER_TIMEOUT, rotate_worker_timeout);
+
+	MemoryContextSwitchTo(rotation->context);
+	initStringInfo(&rotation->phases);
+	PG_TRY();
+	{
+		run(rotation);
+	}
+	PG_CATCH();
+	{
+		fail(rotation);
+	}
+	PG_END_TRY();
+	disable_timeout(USER_TIMEOUT, false);
+
+	result->total_us = (int64) (rotation_elapsed_ms(rotation) * 1000);
+	if (rotation->client != NULL)
+		sm_close(rotation->client);
+	MemoryContextSwitchTo(caller);
+}

@@ -1,0 +1,97 @@
+/*-------------------------------------------------------------------------
+ *
+ * rotation.h
+ *	  What a rotation worker is asked, what it answers, and the work itself.
+ *
+ * The heart is the loop in rotation.c: observe, decide (core/decide.h), act,
+ * until DONE or REFUSE.
+ *
+ * src/rotation.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ROTATE_EXT_ROTATION_H
+#define ROTATE_EXT_ROTATION_H
+
+#include "nodes/pg_list.h"
+
+/* Limits of what a user may write; an ARN of a secret has up to 2048 characters. */
+#define SECRET_NAME_MAX 2048
+#define EXCLUDE_CHARACTERS_MAX 4096
+#define LOGIN_HOST_MAX 255
+
+typedef enum RotationOperation
+{
+	OPERATION_ROTATE,
+	OPERATION_REGISTER,
+	OPERATION_ABANDON
+} RotationOperation;
+
+/* How a secret is to be registered; flat, since it travels through shared memory. */
+typedef struct RegistrationOrder
+{
+	bool has_role;
+	char role[NAMEDATALEN]; /* else the one that AWSCURRENT names */
+	int password_length;
+	char exclude_characters[EXCLUDE_CHARACTERS_MAX + 1];
+	bool has_login_host;
+	char login_host[LOGIN_HOST_MAX + 1];
+	bool allow_plaintext_login;
+	bool allow_privileged;
+	bool repair;
+	bool own_pending_only;
+} RegistrationOrder;
+
+/* What is asked.  Flat. */
+typedef struct RotationOrder
+{
+	RotationOperation operation;
+	char secret[SECRET_NAME_MAX + 1];
+	char requested_by[NAMEDATALEN]; /* session user, for the history */
+	bool dry_run;
+	bool force;
+	bool may_register; /* OPERATION_ROTATE: register an unregistered secret first */
+	RegistrationOrder registration;
+} RotationOrder;
+
+/* A warning or notice for the caller. */
+typedef struct RotationNotice
+{
+	int elevel;
+	char *message;
+	char *detail; /* or NULL */
+	char *hint;   /* or NULL */
+} RotationNotice;
+
+/* What comes back.  Strings are palloc'd, or NULL where they do not apply.  No secret is among them. */
+typedef struct RotationResult
+{
+	char *secret;
+	char *arn;
+	char *role;
+	Oid role_oid;
+	char *host;
+	int port;
+	char *instance_hash;
+	char *version_id;
+	char *outcome;
+	char *detail;     /* JSON */
+	int64 lockout_us; /* microseconds; -1: nobody was locked out */
+	int64 total_us;
+	List *notices; /* of RotationNotice */
+} RotationResult;
+
+/*
+ * Carry the order out, in a rotation worker: outside any transaction, as the
+ * bootstrap superuser.  *result must be zeroed; it is filled in the memory
+ * context that is current at the call.  Raises an error with errcode and, where
+ * a person can act, a hint; by then the run's row says the same, and the role and
+ * the labels are as they were, or as decide() holds safe.
+ */
+extern void rotation_run(const RotationOrder *order, RotationResult *result);
+
+/* Tell the caller something that is no error.  Strings are copied. */
+extern void rotation_notice(RotationResult *result, int elevel, const char *message, const char *detail,
+							const char *hint);
+
+#endif /* ROTATE_EXT_ROTATION_H */

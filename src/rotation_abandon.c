@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * rotation_abandon.c
+ *	  Give a pending version up: take AWSPENDING off it.
+ *
+ * Only where the role's password is not that version's, or nobody could log
+ * in with what is left.
+ *
+ * src/rotation_abandon.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "rotation_internal.h"
+
+/* Did we set the role's present password for the pending version?  Its value need not be readable for that. */
+static bool
+is_set_for_pending(Rotation *rotation)
+{
+	char *version_id;
+	bool result;
+
+	rotation_begin();
+	version_id = store_verifier_version(rotation->role.oid, rotation->role.verifier_hash);
+	result = version_id != NULL && strcmp(version_id, rotation->versions[VERSION_PENDING].id) == 0;
+	rotation_commit();
+	return result;
+}
+
+void
+rotation_abandon(Rotation *rotation)
+{
+	const char *secret = ROTATION_SECRET(rotation);
+	const Version *pending = &rotation->versions[VERSION_PENDING];
+	SmCall *call;
+
+	rotation_observe(rotation);
+	if (pending->id == NULL || rotation->facts.pending_is_current)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("could not abandon the pending version of secret \"%s\": there is none", secret),
+				 errdetail("%s",
+						   pending->id == NULL
+							   ? "No version carries AWSPENDING."
+							   : "AWSPENDING is on AWSCURRENT's version: the latest rotation is finished.")));
+	if (rotation->facts.role_has[VERSION_PENDING] || is_set_for_pending(rotation))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("could not abandon the pending version of secret \"%s\": role \"%s\" has its password",
+					secret, rotation->registration->role_name),
+			 errhint("Call rotate_now('%s') to finish the rotation.", secret)));
+
+	call = sm_update_secret_version_stage(rotation->client, rotation->registration->arn,
+										  version_ref_label(VERSION_PENDING), NULL, pending->id);
+	rotation_perform(rotation, &call, 1);
+	if (!call->ok)
+		sm_ereport(call, secret);
+	sm_call_free(call);
+	rotation->result->version_id = pstrdup(pending->id);
+	rotation->result->outcome = "abandoned";
+}

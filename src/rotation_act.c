@@ -1,0 +1,403 @@
+/*-------------------------------------------------------------------------
+ *
+ * rotation_act.c
+ *	  Act: carry out what decide() chose, and bring the facts up to date.
+ *
+ * Where an action's outcome is certain, the facts are changed here and
+ * nothing is asked again (that would cost requests inside the lockout
+ * window); where it is not, everything is observed anew.
+ *
+ * src/rotation_act.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "guc.h"
+#include "rotation_internal.h"
+
+/* The shape of AWS's own version ids: a version 4 UUID. */
+static char *
+new_version_id(void)
+{
+	uint8 random[16];
+
+	if (!pg_strong_random(random, sizeof(random)))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
+	random[6] = (random[6] & 0x0f) | 0x40;
+	random[8] = (random[8] & 0x3f) | 0x80;
+	return psprintf("%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", random[0],
+					random[1], random[2], random[3], random[4], random[5], random[6], random[7], random[8],
+					random[9], random[10], random[11], random[12], random[13], random[14], random[15]);
+}
+
+/* The random password, if it was not fetched along with the values. */
+static void
+need_random_password(Rotation *rotation)
+{
+	SmCall *call;
+
+	if (rotation->random_password != NULL)
+		return;
+
+	call = sm_get_random_password(rotation->client, rotation->registration->password_length,
+								  rotation->registration->exclude_characters);
+	rotation_perform(rotation, &call, 1);
+	if (!call->ok)
+		sm_ereport(call, ROTATION_SECRET(rotation));
+	rotation->random_length = strlen(call->random_password);
+	rotation->random_password = pstrdup(call->random_password);
+	sm_call_free(call);
+}
+
+static void
+wipe_random_password(Rotation *rotation)
+{
+	if (rotation->random_password == NULL)
+		return;
+	explicit_bzero(rotation->random_password, rotation->random_length);
+	pfree(rotation->random_password);
+	rotation->random_password = NULL;
+}
+
+/* Take the value just written as AWSPENDING's. */
+static void
+adopt_pending(Rotation *rotation, const char *text, size_t length, char *version_id)
+{
+	Version *pending = &rotation->versions[VERSION_PENDING];
+	SecretValueError error;
+
+	if (pending->has_secret)
+		secret_value_free(&pending->secret);
+	memset(pending, 0, sizeof(Version));
+	pending->id = version_id;
+	if (!secret_value_parse(text, length, &pending->secret, &error))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not read back the value made for secret \"%s\"", ROTATION_SECRET(rotation))));
+	pending->has_secret = true;
+
+	rotation->facts.pending = VALUE_USABLE;
+	rotation->facts.pending_is_current = false;
+	rotation->facts.pending_same_password = false;
+	rotation->facts.pending_written_by_us = true;
+	rotation->facts.role_has[VERSION_PENDING] = false;
+	rotation->facts.created_pending = true;
+	rotation_derive_facts(rotation);
+}
+
+static void
+create_pending(Rotation *rotation)
+{
+	const Version *current = &rotation->versions[VERSION_CURRENT];
+	char *version_id;
+	char *text;
+	size_t length;
+	SmCall *call;
+
+	need_random_password(rotation);
+	if (secret_password_status(rotation->random_password, rotation->random_length) != SECRET_VALUE_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PASSWORD),
+				 errmsg("could not use the random password that Secrets Manager made for secret \"%s\"",
+						ROTATION_SECRET(rotation))));
+
+	/* the empty version that the service made is filled under its own id */
+	if (rotation->facts.pending == VALUE_EMPTY)
+		version_id = rotation->versions[VERSION_PENDING].id;
+	else
+		version_id = new_version_id();
+
+	text = secret_value_with_password(&current->secret, rotation->random_password, &length);
+	wipe_random_password(rotation);
+	if (text == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("could not make a new value for secret \"%s\": it would be longer than 65536 bytes",
+						ROTATION_SECRET(rotation))));
+
+	rotation_begin();
+	store_run_creates(rotation->run_id, version_id);
+	rotation_commit();
+
+	call = sm_put_secret_value(rotation->client, rotation->registration->arn, version_id, text, length,
+							   version_ref_label(VERSION_PENDING), NULL);
+	rotation_perform(rotation, &call, 1);
+	if (!call->ok)
+	{
+		secret_text_free(text, length);
+		sm_ereport(call, ROTATION_SECRET(rotation));
+	}
+	sm_call_free(call);
+	adopt_pending(rotation, text, length, version_id);
+	secret_text_free(text, length);
+}
+
+/*
+ * One transaction that writes a password and the hash of its verifier.  A
+ * synchronous standby's answer is waited for as the server is set up; where the
+ * server does not even wait for its own disk, this commit does.
+ */
+static bool
+set_password_once(Rotation *rotation, const Version *version, RoleVerifier **old)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		rotation_begin();
+		if (synchronous_commit < SYNCHRONOUS_COMMIT_LOCAL_FLUSH)
+			(void) set_config_option("synchronous_commit", "local", PGC_SUSET, PGC_S_SESSION,
+									 GUC_ACTION_LOCAL, true, 0, false);
+		MemoryContextSwitchTo(rotation->context);
+		*old = role_set_password(&rotation->role, version->secret.password, rotation->set_hash);
+		store_run_sets(rotation->run_id, version->id, rotation->set_hash);
+		INSTR_TIME_SET_CURRENT(rotation->lockout_start);
+		rotation_commit();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		/* someone else altered the role in between: look again */
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
+			PG_RE_THROW();
+		FlushErrorState();
+		FreeErrorData(error);
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return done;
+}
+
+static void
+set_password(Rotation *rotation, VersionRef ref)
+{
+	RotationFacts *facts = &rotation->facts;
+	const Version *version = &rotation->versions[ref];
+	RoleVerifier *old = NULL;
+	TriedLogin *tried;
+	bool locks_out = facts->role_has[VERSION_CURRENT] && ref != VERSION_CURRENT;
+
+	rotation_begin();
+	store_run_intends(rotation->run_id, version->id);
+	rotation_commit();
+
+	if (!set_password_once(rotation, version, &old))
+	{
+		rotation_observe(rotation);
+		return;
+	}
+
+	if (rotation->old_verifier != NULL)
+		role_verifier_free(rotation->old_verifier);
+	rotation->old_verifier = old;
+	rotation->set_version_id = pstrdup(version->id);
+	memcpy(rotation->role.verifier_hash, rotation->set_hash, VERIFIER_HASH_LEN);
+	memcpy(rotation->seen_hash, rotation->set_hash, VERIFIER_HASH_LEN);
+	if (locks_out)
+		rotation->lockout_begun = true;
+	if (ref == VERSION_CURRENT)
+		rotation->repaired = true;
+
+	rotation_forget_proofs(rotation);
+	tried = rotation_tried_login(rotation, ref);
+	if (tried != NULL)
+		tried->proof = LOGIN_NOT_TRIED;
+
+	facts->set_by_us = true;
+	facts->role_has[VERSION_CURRENT] = ref == VERSION_CURRENT || facts->pending_same_password;
+	facts->role_has[VERSION_PENDING] = ref == VERSION_PENDING || facts->pending_same_password;
+	facts->role_has[VERSION_PREVIOUS] = ref == VERSION_PREVIOUS;
+	rotation_derive_facts(rotation);
+}
+
+static void
+end_lockout(Rotation *rotation)
+{
+	instr_time now;
+
+	if (!rotation->lockout_begun || rotation->lockout_ended)
+		return;
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, rotation->lockout_start);
+	rotation->lockout_us = INSTR_TIME_GET_MICROSEC(now);
+	rotation->lockout_ended = true;
+}
+
+/* The record of the login of the version that carries the label; made where there is none. */
+static TriedLogin *
+get_tried_login(Rotation *rotation, VersionRef ref)
+{
+	TriedLogin *tried = rotation_tried_login(rotation, ref);
+
+	if (tried == NULL)
+	{
+		tried = palloc0(sizeof(TriedLogin));
+		tried->version_id = pstrdup(rotation->versions[ref].id);
+		rotation->logins = lappend(rotation->logins, tried);
+	}
+	return tried;
+}
+
+static void
+prove_login(Rotation *rotation, VersionRef ref)
+{
+	const Registration *registration = rotation->registration;
+	const SecretValue *secret = &rotation->versions[ref].secret;
+	TriedLogin *tried = get_tried_login(rotation, ref);
+	LoginTarget target = {
+		.host = pstrdup(secret->host),
+		.port = secret->port,
+		.dbname = pstrdup(secret->dbname),
+		.user = pstrdup(secret->username),
+		.password = secret->password,
+		.ssl = secret->ssl,
+		.hostaddr = registration->login_host,
+		.allow_plaintext_login = registration->allow_plaintext_login,
+		.roleid = registration->role_oid,
+		.current_user = registration->role_name,
+	};
+
+	login_prove(&target, &tried->result);
+	target.password = NULL;
+	tried->target = target;
+	if (tried->result.outcome == LOGIN_OK)
+	{
+		tried->proof = LOGIN_PROVED;
+		strlcpy(rotation->tls, tried->result.tls, sizeof(rotation->tls));
+	}
+	else
+		tried->proof = LOGIN_FAILED;
+	rotation_derive_facts(rotation);
+}
+
+/* AWSCURRENT is where AWSPENDING is, and what it left is AWSPREVIOUS: as Secrets Manager has just done it. */
+static void
+adopt_move(Rotation *rotation)
+{
+	RotationFacts *facts = &rotation->facts;
+	Version *versions = rotation->versions;
+
+	if (versions[VERSION_PREVIOUS].has_secret)
+		secret_value_free(&versions[VERSION_PREVIOUS].secret);
+	versions[VERSION_PREVIOUS] = versions[VERSION_CURRENT];
+	versions[VERSION_CURRENT] = versions[VERSION_PENDING];
+	memset(&versions[VERSION_PENDING], 0, sizeof(Version));
+	versions[VERSION_PENDING].id = versions[VERSION_CURRENT].id;
+
+	facts->previous = facts->current;
+	facts->current = facts->pending;
+	facts->role_has[VERSION_PREVIOUS] = facts->role_has[VERSION_CURRENT];
+	facts->role_has[VERSION_CURRENT] = facts->role_has[VERSION_PENDING];
+	facts->pending_is_current = true;
+	facts->pending_same_password = false;
+	facts->move = MOVE_SUCCEEDED;
+	rotation_derive_facts(rotation);
+}
+
+static void
+move_current(Rotation *rotation)
+{
+	RotationFacts *facts = &rotation->facts;
+	SmCall *call;
+
+	rotation->move_from = pstrdup(rotation->versions[VERSION_CURRENT].id);
+	rotation->move_to = pstrdup(rotation->versions[VERSION_PENDING].id);
+	call = sm_update_secret_version_stage(rotation->client, rotation->registration->arn,
+										  version_ref_label(VERSION_CURRENT), rotation->move_to,
+										  rotation->move_from);
+
+	rotation_perform(rotation, &call, 1);
+	if (call->ok)
+	{
+		end_lockout(rotation);
+		sm_call_free(call);
+		adopt_move(rotation);
+		return;
+	}
+
+	if (rotation->move_failure != NULL)
+		sm_call_free(rotation->move_failure);
+	rotation->move_failure = call;
+	facts->move = call->error.maybe_applied ? MOVE_UNANSWERED : MOVE_REFUSED;
+	if (call->error.maybe_applied)
+		facts->move_may_arrive = true;
+
+	/* someone else may have moved the label, or ours may have arrived after all: look again */
+	rotation_observe(rotation);
+	if (facts->move == MOVE_SUCCEEDED)
+		end_lockout(rotation);
+}
+
+void
+rotation_restore(Rotation *rotation)
+{
+	bool restored;
+
+	rotation_begin();
+	restored = role_restore_verifier(rotation->role.oid, rotation->old_verifier, rotation->set_hash);
+	rotation_commit();
+	role_verifier_free(rotation->old_verifier);
+	rotation->old_verifier = NULL;
+	end_lockout(rotation);
+	rotation_forget_proofs(rotation);
+
+	if (!restored)
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("role \"%s\" was given another password during the rotation; it is left as it is",
+						rotation->registration->role_name)));
+}
+
+static void
+record_phase(Rotation *rotation, RotationAction action, double started_ms)
+{
+	appendStringInfo(&rotation->phases, "%s{\"action\": \"%s\"", rotation->phases.len > 0 ? ", " : "",
+					 rotation_action_name(action.type));
+	if (action.type == ACTION_SET_PASSWORD || action.type == ACTION_PROVE_LOGIN)
+		appendStringInfo(&rotation->phases, ", \"version\": \"%s\"", version_ref_label(action.version));
+	appendStringInfo(&rotation->phases, ", \"at_ms\": %.3f, \"ms\": %.3f}", started_ms,
+					 rotation_elapsed_ms(rotation) - started_ms);
+}
+
+void
+rotation_act(Rotation *rotation, RotationAction action)
+{
+	double started_ms = rotation_elapsed_ms(rotation);
+
+	switch (action.type)
+	{
+		case ACTION_CREATE_PENDING:
+			create_pending(rotation);
+			break;
+		case ACTION_SET_PASSWORD:
+			set_password(rotation, action.version);
+			break;
+		case ACTION_PROVE_LOGIN:
+			prove_login(rotation, action.version);
+			break;
+		case ACTION_MOVE_CURRENT:
+			move_current(rotation);
+			break;
+		case ACTION_RESTORE_PASSWORD:
+			rotation_restore(rotation);
+			rotation_observe(rotation);
+			break;
+		default:
+			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+							errmsg("could not carry out action %s", rotation_action_name(action.type))));
+	}
+	record_phase(rotation, action, started_ms);
+}

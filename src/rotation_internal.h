@@ -1,0 +1,147 @@
+/*-------------------------------------------------------------------------
+ *
+ * rotation_internal.h
+ *	  The state of one run, shared by the files that observe, act and refuse.
+ *
+ * Everything in it lives in one process and ends with it.
+ *
+ * src/rotation_internal.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ROTATE_EXT_ROTATION_INTERNAL_H
+#define ROTATE_EXT_ROTATION_INTERNAL_H
+
+#include "lib/stringinfo.h"
+#include "portability/instr_time.h"
+
+#include "aws/secretsmanager.h"
+#include "compat.h"
+#include "core/decide.h"
+#include "core/secret_value.h"
+#include "db/login.h"
+#include "db/role.h"
+#include "db/store.h"
+#include "rotation.h"
+
+/* Why the value of a labelled version can't be used. */
+typedef struct VersionProblem
+{
+	int sqlerrcode;
+	char *message; /* "field \"host\" is missing" */
+	char *hint;    /* or NULL */
+} VersionProblem;
+
+/* One labelled version. */
+typedef struct Version
+{
+	char *id;                /* NULL: the label is on no version */
+	bool has_secret;         /* secret is set */
+	SecretValue secret;      /* to be freed */
+	VersionProblem *problem; /* why not usable, or NULL */
+} Version;
+
+/* A login tried in this run. */
+typedef struct TriedLogin
+{
+	char *version_id;
+	LoginProof proof;
+	LoginTarget target; /* of a failed one, for its error; no password in it */
+	LoginResult result;
+} TriedLogin;
+
+typedef struct Rotation
+{
+	MemoryContext context; /* of the run */
+	const RotationOrder *order;
+	const char *verb; /* "rotate", "register" or "abandon": what could not be done */
+	RotationResult *result;
+	Registration *registration;
+	SmClient *client;
+	int64 run_id; /* 0: not recorded (dry run) */
+	instr_time started;
+
+	/* observed */
+	RotationFacts facts;
+	Version versions[VERSION_REF_COUNT];
+	RoleState role;
+	char *random_password; /* fetched beside the values, for CREATE_PENDING; or NULL */
+	size_t random_length;
+
+	/* this run: logins by version id, since a label may be found on another version */
+	List *logins; /* of TriedLogin */
+	RoleVerifier *old_verifier;
+	char *set_version_id;               /* whose password we set last, or NULL */
+	uint8 set_hash[VERIFIER_HASH_LEN];  /* of the verifier that this wrote */
+	uint8 seen_hash[VERIFIER_HASH_LEN]; /* of the verifier seen last */
+	bool lockout_begun;
+	bool lockout_ended;
+	instr_time lockout_start;
+	int64 lockout_us;
+	bool repaired;   /* SET_PASSWORD(AWSCURRENT) was carried out */
+	char *move_from; /* version ids of the latest MOVE_CURRENT, or NULL */
+	char *move_to;
+	SmCall *move_failure; /* the latest that did not succeed, or NULL */
+	int requests;         /* sent to Secrets Manager */
+
+	char tls[16];          /* of the last login proved */
+	StringInfoData phases; /* JSON array without its brackets */
+} Rotation;
+
+/* rotation_observe.c: fill the facts from Secrets Manager and pg_authid. */
+extern void rotation_observe(Rotation *rotation);
+
+/* The facts that follow from what this run has done and from where the labels are. */
+extern void rotation_derive_facts(Rotation *rotation);
+
+/* What is known of the login of the version that carries the label, or NULL. */
+extern TriedLogin *rotation_tried_login(const Rotation *rotation, VersionRef ref);
+
+/* Every proof is forgotten: the role's password has changed. */
+extern void rotation_forget_proofs(Rotation *rotation);
+
+/* What the registered role must be to be rotated at all; raises otherwise.  Needs a transaction. */
+extern void rotation_check_role(Rotation *rotation);
+
+/* The facts as JSON, for dry_run. */
+extern char *rotation_facts_json(const Rotation *rotation);
+
+/* rotation_act.c: carry one action out and bring the facts up to date. */
+extern void rotation_act(Rotation *rotation, RotationAction action);
+
+/* Write the old verifier back, if the role still has the one we wrote; ends the lockout.  Opens a transaction. */
+extern void rotation_restore(Rotation *rotation);
+
+/* Milliseconds since the start of the run. */
+extern double rotation_elapsed_ms(const Rotation *rotation);
+
+/* rotation_refuse.c: turn a refusal into an error. */
+pg_noreturn extern void rotation_refuse(Rotation *rotation, RotationAction action);
+
+/* Text for what secret_value_parse() found wrong; no input is in it. */
+extern VersionProblem *version_problem_from_parse(const SecretValueError *error);
+
+/* The secret as the user knows it, for messages. */
+#define ROTATION_SECRET(rotation) \
+	((rotation)->registration ? (rotation)->registration->secret : (rotation)->order->secret)
+
+/* What can be known from the description alone: is this a secret that we may rotate?  Raises otherwise. */
+extern void rotation_check_description(const Rotation *rotation, const SmDescription *description);
+
+/* Perform and count. */
+extern void rotation_perform(Rotation *rotation, SmCall **calls, int ncalls);
+
+/*
+ * rotation_register.c: check the secret and the role of the order, and make
+ * the registration, in the run's context; nothing is stored.
+ */
+extern Registration *rotation_register(Rotation *rotation);
+
+/* rotation_abandon.c */
+extern void rotation_abandon(Rotation *rotation);
+
+/* rotation.c: transactions of the worker.  The memory context stays what it was. */
+extern void rotation_begin(void);
+extern void rotation_commit(void);
+
+#endif /* ROTATE_EXT_ROTATION_INTERNAL_H */

@@ -1,0 +1,176 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  The rotation worker's process: its session, its order, its answer.
+ *
+ * What a database owner can set for the database (ALTER DATABASE SET role,
+ * search_path, password_encryption, default_transaction_read_only,
+ * synchronous_commit, …) reaches every session in it, this one too.  So the
+ * values that matter are taken from the server before the database is
+ * connected to, or set to what they must be afterwards.
+ *
+ * src/worker.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/dsm.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "core/secret_value.h"
+#include "worker.h"
+
+/* Settings that keep the server-wide value whatever the database says. */
+static const char *const server_settings[] = {
+	"password_encryption",
+	"synchronous_commit",
+};
+
+/* Settings that must be this, whatever anyone says. */
+static const struct
+{
+	const char *name;
+	const char *value;
+} fixed_settings[] = {
+	{"role", "none"},
+	{"search_path", "pg_catalog, pg_temp"},
+	{"default_transaction_read_only", "off"},
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_deferrable", "off"},
+	{"row_security", "off"},
+	{"session_replication_role", "origin"},
+	{"statement_timeout", "0"},
+	{"lock_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "0"},
+};
+
+static void
+set_option(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+}
+
+/* The password must not reach a core file, nor another process of the same user by ptrace. */
+static void
+protect_memory(void)
+{
+	struct rlimit none = {0, 0};
+
+	if (prctl(PR_SET_DUMPABLE, 0) != 0 || setrlimit(RLIMIT_CORE, &none) != 0)
+		ereport(WARNING, (errcode(ERRCODE_SYSTEM_ERROR),
+						  errmsg("could not keep the rotation worker's memory out of core files: %m")));
+}
+
+static void
+connect_database(Oid database)
+{
+	char *kept[lengthof(server_settings)];
+	int i;
+
+	for (i = 0; i < (int) lengthof(server_settings); i++)
+		kept[i] = MemoryContextStrdup(TopMemoryContext, GetConfigOption(server_settings[i], false, false));
+
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+
+	StartTransactionCommand();
+	for (i = 0; i < (int) lengthof(fixed_settings); i++)
+		set_option(fixed_settings[i].name, fixed_settings[i].value);
+	for (i = 0; i < (int) lengthof(server_settings); i++)
+		set_option(server_settings[i], kept[i]);
+	CommitTransactionCommand();
+
+	/* password checkers may be loaded this way, and background workers leave it out */
+	process_session_preload_libraries();
+}
+
+static void
+carry_out(const RotationOrder *order, shm_mq_handle *answer)
+{
+	MemoryContext context =
+		AllocSetContextCreate(TopMemoryContext, "rotation worker", ALLOCSET_DEFAULT_SIZES);
+	RotationResult *result;
+	StringInfoData buf;
+
+	MemoryContextSwitchTo(context);
+	result = palloc0(sizeof(RotationResult));
+	result->lockout_us = -1;
+	initStringInfo(&buf);
+
+	PG_TRY();
+	{
+		rotation_run(order, result);
+		worker_message_result(&buf, result);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		MemoryContextSwitchTo(context);
+		worker_message_error(&buf, result, error);
+	}
+	PG_END_TRY();
+
+	/* a caller that is gone is no reason to fail */
+	(void) shm_mq_send(answer, buf.len, buf.data, false, true);
+}
+
+void
+rotate_worker_main(Datum main_arg)
+{
+	dsm_segment *segment;
+	WorkerSegment *shared;
+	RotationOrder *order;
+	shm_mq *queue;
+	shm_mq_handle *answer;
+	Oid database;
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	protect_memory();
+	secret_value_init();
+
+	CurrentResourceOwner = ResourceOwnerCreate(NULL, "rotation worker");
+	segment = dsm_attach(DatumGetUInt32(main_arg));
+	if (segment == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("could not attach to the order of the rotation")));
+	dsm_pin_mapping(segment);
+	shared = dsm_segment_address(segment);
+	if (pg_atomic_exchange_u32(&shared->attached, 1) == 0)
+		dsm_unpin_segment(dsm_segment_handle(segment));
+
+	order = MemoryContextAlloc(TopMemoryContext, sizeof(RotationOrder));
+	*order = shared->order;
+	explicit_bzero(&shared->order, sizeof(shared->order));
+	database = shared->database;
+
+	queue = (shm_mq *) ((char *) shared + WORKER_QUEUE_OFFSET);
+	shm_mq_set_sender(queue, MyProc);
+	answer = shm_mq_attach(queue, segment, NULL);
+
+	connect_database(database);
+	pgstat_report_activity(STATE_RUNNING, "rotation of a secret");
+	carry_out(order, answer);
+	explicit_bzero(order, sizeof(*order));
+	dsm_detach(segment);
+}

@@ -1,0 +1,57 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.h
+ *	  The rotation worker: a dynamic background worker for one order.
+ *
+ * It is the only process that ever holds a secret: a password's life in memory
+ * ends with a process.  The order and the answer go through a DSM segment;
+ * the order is wiped as soon as the worker has read it, and the answer holds no
+ * secret.
+ *
+ * src/worker.h
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ROTATE_EXT_WORKER_H
+#define ROTATE_EXT_WORKER_H
+
+#include "lib/stringinfo.h"
+#include "port/atomics.h"
+#include "storage/shm_mq.h"
+#include "utils/elog.h"
+
+#include "rotation.h"
+
+/* What lies in the DSM segment, followed by the answer's queue. */
+typedef struct WorkerSegment
+{
+	Oid database;
+	pg_atomic_uint32 attached;         /* set by the worker, which unpins the segment then */
+	RotationOrder order;               /* wiped by the worker */
+	char queue[FLEXIBLE_ARRAY_MEMBER]; /* shm_mq, MAXALIGNed */
+} WorkerSegment;
+
+#define WORKER_QUEUE_SIZE 65536
+#define WORKER_QUEUE_OFFSET MAXALIGN(offsetof(WorkerSegment, queue))
+
+/*
+ * Have a worker carry the order out, and wait for its answer, in the current
+ * memory context.  roleid, where it is known, is the role whose turn is waited
+ * for first.  Raises the worker's error as it was raised there;
+ * ERRCODE_INSUFFICIENT_RESOURCES where no worker slot comes free within
+ * rotate_ext.start_timeout; ERRCODE_INTERNAL_ERROR where the worker ended without an
+ * answer.  A cancelled or terminated caller leaves the worker to finish.
+ */
+extern RotationResult *worker_perform(const RotationOrder *order, Oid roleid);
+
+/* The worker process: the function that the postmaster starts. */
+extern PGDLLEXPORT void rotate_worker_main(Datum main_arg);
+
+/* worker_message.c: the answer as bytes, and back. */
+extern void worker_message_result(StringInfo buf, const RotationResult *result);
+extern void worker_message_error(StringInfo buf, const RotationResult *result, const ErrorData *error);
+
+/* Raises the error that the message holds, after the notices. */
+extern RotationResult *worker_message_read(const char *data, Size length);
+
+#endif /* ROTATE_EXT_WORKER_H */

@@ -1,0 +1,150 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_start.c
+ *	  The caller's side: start a rotation worker and wait for its answer.
+ *
+ * A caller may go away at any moment; the worker then finishes alone.  So that
+ * it finds its order even if that happens before it attaches, the segment is
+ * pinned until then.
+ *
+ * src/worker_start.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/dsm.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "guc.h"
+#include "turn.h"
+#include "worker.h"
+
+/* How long to sleep between looks for a free worker slot: nobody announces one. */
+#define SLOT_POLL_MS 50
+
+static dsm_segment *
+make_segment(const RotationOrder *order)
+{
+	dsm_segment *segment = dsm_create(WORKER_QUEUE_OFFSET + WORKER_QUEUE_SIZE, 0);
+	WorkerSegment *shared = dsm_segment_address(segment);
+	shm_mq *queue;
+
+	shared->database = MyDatabaseId;
+	pg_atomic_init_u32(&shared->attached, 0);
+	shared->order = *order;
+	queue = shm_mq_create((char *) shared + WORKER_QUEUE_OFFSET, WORKER_QUEUE_SIZE);
+	shm_mq_set_receiver(queue, MyProc);
+	return segment;
+}
+
+/* Pinned before the worker can look for it, and not left pinned where there is none. */
+static bool
+register_worker(dsm_segment *segment, BackgroundWorker *worker, BackgroundWorkerHandle **handle)
+{
+	dsm_pin_segment(segment);
+	if (RegisterDynamicBackgroundWorker(worker, handle))
+		return true;
+	dsm_unpin_segment(dsm_segment_handle(segment));
+	return false;
+}
+
+static BackgroundWorkerHandle *
+start_worker(dsm_segment *segment)
+{
+	TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), rotate_start_timeout);
+	BackgroundWorkerHandle *handle;
+	BackgroundWorker worker = {0};
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "rotate_ext", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "rotate_worker_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "rotate_ext rotation worker", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "rotate_ext rotation worker", BGW_MAXLEN);
+	worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
+	worker.bgw_notify_pid = MyProcPid;
+
+	while (!register_worker(segment, &worker, &handle))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (GetCurrentTimestamp() >= give_up)
+			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+							errmsg("could not start a rotation worker: all worker slots are in use"),
+							errdetail("None came free within %d ms (rotate_ext.start_timeout).",
+									  rotate_start_timeout),
+							errhint("Increase max_worker_processes, or try again when fewer workers run.")));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, SLOT_POLL_MS,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	return handle;
+}
+
+/* The worker's answer; interrupts are served while waiting. */
+static RotationResult *
+receive_answer(dsm_segment *segment, BackgroundWorkerHandle *handle)
+{
+	WorkerSegment *shared = dsm_segment_address(segment);
+	shm_mq *queue = (shm_mq *) ((char *) shared + WORKER_QUEUE_OFFSET);
+	shm_mq_handle *receiver = shm_mq_attach(queue, segment, handle);
+	shm_mq_result received;
+	Size length;
+	void *data;
+
+	received = shm_mq_receive(receiver, &length, &data, false);
+	if (received != SHM_MQ_SUCCESS)
+	{
+		if (pg_atomic_exchange_u32(&shared->attached, 1) == 0)
+			dsm_unpin_segment(dsm_segment_handle(segment));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INTERNAL_ERROR), errmsg("the rotation worker ended without an answer"),
+			 errhint("Look at the server's log and at rotate_history. Running the rotation again is safe.")));
+	}
+	return worker_message_read(data, length);
+}
+
+RotationResult *
+worker_perform(const RotationOrder *order, Oid roleid)
+{
+	dsm_segment *segment;
+	BackgroundWorkerHandle *handle;
+	RotationResult *result;
+
+	/* one caller at a time goes on to start a worker; it waits until the worker before it is gone */
+	if (OidIsValid(roleid))
+	{
+		turn_take(TURN_QUEUE, roleid, false, rotate_start_timeout, order->secret);
+		turn_take(TURN_ROTATION, roleid, false, rotate_start_timeout, order->secret);
+		turn_release(TURN_ROTATION, roleid, false);
+	}
+
+	segment = make_segment(order);
+	PG_TRY();
+	{
+		handle = start_worker(segment);
+	}
+	PG_CATCH();
+	{
+		WorkerSegment *shared = dsm_segment_address(segment);
+
+		explicit_bzero(&shared->order, sizeof(shared->order));
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	result = receive_answer(segment, handle);
+	dsm_detach(segment);
+	if (OidIsValid(roleid))
+		turn_release(TURN_QUEUE, roleid, false);
+	return result;
+}
