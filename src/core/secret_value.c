@@ -19,6 +19,7 @@
 
 #include "core/secret_value.h"
 
+#include <jansson.h>
 #include <stdalign.h>
 #include <stdint.h>
 #include <stdlib.h>

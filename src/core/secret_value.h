@@ -25,7 +25,14 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <jansson.h>
+
+/*
+ * jansson.h is not included: PostgreSQL's headers declare a json_object() of
+ * their own, and so does the server export one.  Never call jansson's by name: in the
+ * server the call would reach PostgreSQL's.  (jansson binds its own calls inside
+ * the library.)
+ */
+struct json_t;
 
 /* Secrets Manager's limit of a SecretString, in bytes. */
 #define SECRET_VALUE_MAX_BYTES 65536
@@ -85,7 +92,7 @@ typedef struct SecretValueError
  */
 typedef struct SecretValue
 {
-	json_t *root;
+	struct json_t *root;
 	char *text; /* the whole secret as it came, wiped by secret_value_free() */
 	size_t length;
 	const char *engine;
