@@ -31,7 +31,7 @@ class Entry:
         self.error = None
         self.effect = False
         self.faults = []
-        self.answered = None
+        self.answered = False
 
     def set_parameters(self, parameters):
         self.parameters = {name: _shown(name, value) for name, value in parameters.items()}

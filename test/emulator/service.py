@@ -70,13 +70,13 @@ class ServiceHandler(Handler):
         try:
             answer, mangle = self._answer(entry)
             entry.status = answer.status
+            entry.answered = True
             # before the last byte is out: who has the answer finds its entry ended
             if mangle is None:
                 self.emulator.journal.end(entry)
                 self._write(answer)
             else:
                 self._write_mangled(answer, mangle)
-            entry.answered = True
         except Gone:
             self._cut()
         except OSError:
@@ -216,6 +216,7 @@ class ServiceHandler(Handler):
         getattr(self, "_mangle_" + rule.options["action"])(answer, rule.options)
 
     def _mangle_cut(self, _answer, options):
+        self.entry.status = None
         self._cut(options.get("reset", False))
 
     _mangle_hang = _mangle_cut

@@ -3,8 +3,10 @@
 import atexit
 import http.client
 import json
+import os
 import socket
 import ssl
+import sys
 import time
 import unittest
 import uuid
@@ -16,7 +18,12 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from ..client import EmulatorProcess
+# whichever directory unittest was told is the top, the package is found
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+if ROOT not in sys.path:
+    sys.path.append(ROOT)
+
+from emulator.client import ControlError, EmulatorProcess  # noqa: E402,F401
 
 NAME = "prod/app"
 
