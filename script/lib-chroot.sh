@@ -58,6 +58,10 @@ make_chroot()
 	}
 	rm -f "$log"
 	debian_sources "$suite" >"$target.new/etc/apt/sources.list"
+	if [ "$base" = sid ]; then
+		# Sid's lists expire in days; a mirror that lags is good enough to try with.
+		echo 'Acquire::Check-Valid-Until "false";' >"$target.new/etc/apt/apt.conf.d/rotate_ext"
+	fi
 	if [ "$suite" = experimental ]; then
 		# Packages of experimental are taken only where one asks for them.
 		printf 'Package: postgresql* libpq* libecpg* libpgtypes*\nPin: release a=experimental\nPin-Priority: 990\n' \
