@@ -15,7 +15,9 @@
  *
  *-------------------------------------------------------------------------
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* explicit_bzero */
+#endif
 
 #include "core/secret_value.h"
 
