@@ -25,4 +25,4 @@
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
-#endif							/* ROTATE_EXT_COMPAT_H */
+#endif /* ROTATE_EXT_COMPAT_H */

@@ -34,86 +34,110 @@ typedef enum SmOperation
 /* One version of DescribeSecret's VersionIdsToStages. */
 typedef struct SmVersion
 {
-	char	   *version_id;
-	int			nstages;
-	char	  **stages;
+	char *version_id;
+	int nstages;
+	char **stages;
 } SmVersion;
 
 /* DescribeSecret's answer.  Strings are palloc'd in the call's context. */
 typedef struct SmDescription
 {
-	char	   *arn;
-	char	   *name;
-	bool		rotation_enabled;
-	bool		deleted;		/* DeletedDate is there */
-	char	   *owning_service; /* or NULL */
-	char	   *kms_key_id;		/* or NULL */
-	char	   *primary_region; /* or NULL */
-	int			nversions;
-	SmVersion  *versions;
+	char *arn;
+	char *name;
+	bool rotation_enabled;
+	bool deleted;         /* DeletedDate is there */
+	char *owning_service; /* or NULL */
+	char *kms_key_id;     /* or NULL */
+	char *primary_region; /* or NULL */
+	int nversions;
+	SmVersion *versions;
 } SmDescription;
 
 /* GetSecretValue's answer. */
 typedef struct SmValue
 {
-	char	   *arn;
-	char	   *version_id;
-	char	   *secret_string;	/* NUL-terminated, may hold no NUL before that; NULL: the secret is binary */
-	size_t		length;
+	char *arn;
+	char *version_id;
+	char *secret_string; /* length bytes, a NUL may be among them, then a NUL; NULL: the secret is binary */
+	size_t length;
 } SmValue;
 
 /*
  * A prepared call, and after sm_perform() its outcome.  Where ok is false,
  * error is set and the answer is zeroed.
+ *
+ * error.maybe_applied is only ever set for PutSecretValue and
+ * UpdateSecretVersionStage.  It is set where any try of the call may have
+ * reached AWS, also if a later one was refused: the refusal may be the
+ * consequence of the first, so look before believing it.
  */
 typedef struct SmCall
 {
 	SmOperation operation;
-	SmClient   *client;
-	char	   *body;			/* the request, wiped by sm_call_free() */
-	size_t		body_length;
-	bool		ok;
-	int			attempts;		/* requests that were sent */
-	AwsError	error;
-	SmDescription description;	/* of DescribeSecret */
-	SmValue		value;			/* of GetSecretValue */
-	char	   *random_password;	/* of GetRandomPassword */
-	char	   *version_id;		/* of PutSecretValue */
-	MemoryContext context;		/* holds all of this */
+	SmClient *client;
+	char *body; /* the request */
+	size_t body_length;
+	bool retry_not_found; /* set it where the version was written a moment ago: AWS may not see it yet */
+	bool ok;
+	int attempts; /* requests that were sent */
+	AwsError error;
+	SmDescription description; /* of DescribeSecret */
+	SmValue value;             /* of GetSecretValue */
+	char *random_password;     /* of GetRandomPassword */
+	char *version_id;          /* of PutSecretValue */
+	MemoryContext context;     /* holds all of this */
 } SmCall;
 
 /*
  * A client for the region (NULL: rotate_ext.region, then AWS_REGION,
- * AWS_DEFAULT_REGION, then the profile's).  Loads credentials; they hold for 5
- * more minutes, or are renewed.  Raises ERRCODE_CONFIG_FILE_ERROR /
- * ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION-class errors with a hint where
- * no region or no credentials are found.  Initialises libcurl, so only ever
- * called in a rotation worker.
+ * AWS_DEFAULT_REGION, then the profile's).  The endpoint is
+ * rotate_ext.endpoint_url, then AWS_ENDPOINT_URL_SECRETS_MANAGER,
+ * AWS_ENDPOINT_URL, then the region's; its certificate is verified against
+ * rotate_ext.ca_bundle, then AWS_CA_BUNDLE, then the operating system's CAs.
+ * Loads credentials; they hold for 5 more minutes, or are renewed before the
+ * next request.
+ *
+ * Lives in the current memory context, whose reset or deletion closes it as
+ * well.  Errors: ERRCODE_CONFIG_FILE_ERROR (no region, or a setting that can't
+ * be used), ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION (no credentials, see
+ * credentials.h), each with a hint.  Initialises libcurl and jansson, so only
+ * ever called in a rotation worker.
  */
 extern SmClient *sm_open(const char *region);
+
+/* Frees its calls, too. */
 extern void sm_close(SmClient *client);
 
 extern const char *sm_region(const SmClient *client);
 
-/* version_id and stage may be NULL, not both. */
+/*
+ * Prepare a call; it lives until sm_call_free() or the client's end.  Strings
+ * that are not UTF-8 raise ERRCODE_INVALID_PARAMETER_VALUE.
+ */
 extern SmCall *sm_describe_secret(SmClient *client, const char *secret_id);
-extern SmCall *sm_get_secret_value(SmClient *client, const char *secret_id,
-								   const char *version_id, const char *stage);
+
+/* version_id and stage may be NULL, not both. */
+extern SmCall *sm_get_secret_value(SmClient *client, const char *secret_id, const char *version_id,
+								   const char *stage);
 extern SmCall *sm_get_random_password(SmClient *client, int length, const char *exclude_characters);
 
 /* rotation_token may be NULL.  token becomes the version's id (32 to 64 characters). */
 extern SmCall *sm_put_secret_value(SmClient *client, const char *secret_id, const char *token,
-								   const char *secret_string, size_t length,
-								   const char *stage, const char *rotation_token);
+								   const char *secret_string, size_t length, const char *stage,
+								   const char *rotation_token);
 
 /* move_to NULL: only take the label away; remove_from NULL: the label is on no version. */
 extern SmCall *sm_update_secret_version_stage(SmClient *client, const char *secret_id, const char *stage,
 											  const char *move_to, const char *remove_from);
 
 /*
- * Perform the calls at the same time; returns when each has its outcome.
- * No transaction and no snapshot may be open.  Processes interrupts: an
- * ereport from there leaves no libcurl handle behind.
+ * Perform the calls at the same time; returns when each has its outcome,
+ * retries included.  A call is performed once.  No transaction and no snapshot
+ * may be open.
+ *
+ * Processes interrupts: an error from there (or from credentials that can't be
+ * renewed, or short memory) leaves no libcurl handle behind.  A write that was
+ * under way may then have been applied, or still be.
  */
 extern void sm_perform(SmClient *client, SmCall **calls, int ncalls);
 
@@ -124,11 +148,26 @@ extern void sm_call_free(SmCall *call);
 extern const char *sm_operation_name(SmOperation operation);
 
 /*
- * Raise the call's error: "could not <what>: <code>: <message>", an errcode
- * by error class, a hint where a person can act (which IAM action, which
- * KMS permission, which setting).  secret is the name as the user knows it.
- * Message texts come from AWS: cut to 200 bytes of printable ASCII.
+ * Raise the call's error: "could not <what>: <code>: <message>", with a hint
+ * where a person can act (which IAM action, which KMS permission, which
+ * setting).  secret is the name as the user knows it; not used for
+ * GetRandomPassword.  AWS's text is cut to 200 bytes of printable ASCII, and
+ * left out where it may quote the value we sent.
+ *
+ *	AWS_CONNECTION, AWS_TIMEOUT	08006 connection_failure
+ *	AWS_UNTRUSTED				08001 sqlclient_unable_to_establish_sqlconnection
+ *	AWS_BAD_ANSWER				08P01 protocol_violation
+ *	AWS_THROTTLED				53000 insufficient_resources
+ *	AWS_QUOTA					53400 configuration_limit_exceeded
+ *	AWS_EXPIRED_CREDENTIALS, AWS_BAD_CREDENTIALS, AWS_CLOCK_SKEW
+ *								28000 invalid_authorization_specification
+ *	AWS_ACCESS_DENIED, AWS_KMS_DENIED	42501 insufficient_privilege
+ *	AWS_NOT_FOUND				42704 undefined_object
+ *	AWS_EXISTS					42710 duplicate_object
+ *	AWS_INVALID					22023 invalid_parameter_value
+ *	AWS_DECRYPTION				55000 object_not_in_prerequisite_state
+ *	AWS_TRANSIENT, AWS_OTHER	58000 system_error
  */
-pg_noreturn extern void sm_ereport(const SmCall *call, const char *secret);
+extern void sm_ereport(const SmCall *call, const char *secret) pg_attribute_noreturn();
 
-#endif							/* ROTATE_EXT_SECRETSMANAGER_H */
+#endif /* ROTATE_EXT_SECRETSMANAGER_H */

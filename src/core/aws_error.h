@@ -19,22 +19,22 @@
 typedef enum AwsErrorClass
 {
 	AWS_OK,
-	AWS_CONNECTION,				/* no HTTP answer: name, connect, TLS, cut off */
-	AWS_TIMEOUT,				/* no HTTP answer in time, connecting included */
-	AWS_UNTRUSTED,				/* no HTTP answer: the endpoint's certificate is not trusted; nothing was sent */
-	AWS_TRANSIENT,				/* retry soon: 5xx, InternalServiceError, RequestTimeout */
-	AWS_THROTTLED,				/* retry later */
-	AWS_QUOTA,					/* LimitExceededException: not before 10 minutes */
-	AWS_EXPIRED_CREDENTIALS,	/* refresh, then once more */
-	AWS_CLOCK_SKEW,				/* correct the clock, then once more */
-	AWS_ACCESS_DENIED,			/* by IAM or by the secret's resource policy */
-	AWS_KMS_DENIED,				/* access denied by the KMS key */
-	AWS_NOT_FOUND,				/* ResourceNotFoundException: no secret, no version, or one without a value */
-	AWS_EXISTS,					/* ResourceExistsException */
-	AWS_INVALID,				/* InvalidParameterException, InvalidRequestException */
-	AWS_DECRYPTION,				/* DecryptionFailure, EncryptionFailure */
-	AWS_BAD_CREDENTIALS,		/* key unknown or signature wrong, not by the clock */
-	AWS_BAD_ANSWER,				/* not JSON, too large, a field missing */
+	AWS_CONNECTION,          /* no HTTP answer: name, connect, TLS, cut off */
+	AWS_TIMEOUT,             /* no HTTP answer in time, connecting included */
+	AWS_UNTRUSTED,           /* no HTTP answer: the endpoint's certificate is not trusted; nothing was sent */
+	AWS_TRANSIENT,           /* retry soon: 5xx, InternalServiceError, RequestTimeout */
+	AWS_THROTTLED,           /* retry later */
+	AWS_QUOTA,               /* LimitExceededException: not before 10 minutes */
+	AWS_EXPIRED_CREDENTIALS, /* refresh, then once more */
+	AWS_CLOCK_SKEW,          /* correct the clock, then once more */
+	AWS_ACCESS_DENIED,       /* by IAM or by the secret's resource policy */
+	AWS_KMS_DENIED,          /* access denied by the KMS key */
+	AWS_NOT_FOUND,           /* ResourceNotFoundException: no secret, no version, or one without a value */
+	AWS_EXISTS,              /* ResourceExistsException */
+	AWS_INVALID,             /* InvalidParameterException, InvalidRequestException */
+	AWS_DECRYPTION,          /* DecryptionFailure, EncryptionFailure */
+	AWS_BAD_CREDENTIALS,     /* key unknown or signature wrong, not by the clock */
+	AWS_BAD_ANSWER,          /* not JSON, too large, a field missing */
 	AWS_OTHER
 } AwsErrorClass;
 
@@ -43,11 +43,11 @@ typedef enum AwsErrorClass
 typedef struct AwsError
 {
 	AwsErrorClass class;
-	char		code[64];		/* "ThrottlingException", "HTTP 502" where the answer names no type, "" without
+	char code[64]; /* "ThrottlingException", "HTTP 502" where the answer names no type, "" without
 								 * an answer; printable ASCII */
-	char		message[AWS_MESSAGE_MAX + 1];	/* printable ASCII */
-	int			http_status;	/* 0: no answer */
-	bool		maybe_applied;	/* a write that may have taken effect, now or still to come */
+	char message[AWS_MESSAGE_MAX + 1]; /* printable ASCII */
+	int http_status;                   /* 0: no answer */
+	bool maybe_applied;                /* a write that may have taken effect, now or still to come */
 } AwsError;
 
 /*
@@ -69,6 +69,6 @@ extern void aws_printable(char *dst, size_t size, const char *src, size_t length
 extern bool aws_error_is_retryable(AwsErrorClass class);
 
 /* Milliseconds to wait before attempt n (from 2), full jitter; random in [0,1). Base 50 ms (1 s throttled), cap 20 s. */
-extern int	aws_retry_delay_ms(AwsErrorClass class, int attempt, double random);
+extern int aws_retry_delay_ms(AwsErrorClass class, int attempt, double random);
 
-#endif							/* ROTATE_EXT_AWS_ERROR_H */
+#endif /* ROTATE_EXT_AWS_ERROR_H */

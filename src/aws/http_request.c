@@ -1,0 +1,421 @@
+/*-------------------------------------------------------------------------
+ *
+ * http_request.c
+ *	  One request as a libcurl handle: its options, its callbacks, its outcome.
+ *
+ * A callback runs inside libcurl, which an error must not leave by longjmp:
+ * so none of them calls anything of PostgreSQL's, and buffers are malloc'd.
+ *
+ * The body is given by a read callback, for two reasons.  Whether any of it
+ * was asked for tells a request that certainly did not leave from one that may
+ * have been carried out.  And libcurl, where a kept connection turns out dead,
+ * sends the request again by itself, unless it has to rewind the body and
+ * can't: a compare-and-swap that is silently sent twice is refused the second
+ * time, and looks as if it had never been carried out.
+ *
+ * src/aws/http_request.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "aws/http_request.h"
+
+#define FIRST_ANSWER_SIZE 8192
+
+/*
+ * The allocator: a block is preceded by its size, so that it can be wiped.
+ */
+#define BLOCK_HEADER 16
+
+static void *
+wiping_malloc(size_t size)
+{
+	char *block;
+
+	if (size > SIZE_MAX - BLOCK_HEADER || (block = malloc(size + BLOCK_HEADER)) == NULL)
+		return NULL;
+	memcpy(block, &size, sizeof(size));
+	return block + BLOCK_HEADER;
+}
+
+static size_t
+block_size(const void *pointer)
+{
+	size_t size;
+
+	memcpy(&size, (const char *) pointer - BLOCK_HEADER, sizeof(size));
+	return size;
+}
+
+static void
+wiping_free(void *pointer)
+{
+	if (pointer == NULL)
+		return;
+	explicit_bzero(pointer, block_size(pointer));
+	free((char *) pointer - BLOCK_HEADER);
+}
+
+static void *
+wiping_realloc(void *pointer, size_t size)
+{
+	void *new = wiping_malloc(size);
+
+	if (new == NULL || pointer == NULL)
+		return new;
+	memcpy(new, pointer, Min(size, block_size(pointer)));
+	wiping_free(pointer);
+	return new;
+}
+
+static void *
+wiping_calloc(size_t count, size_t size)
+{
+	void *pointer;
+
+	if (size != 0 && count > SIZE_MAX / size)
+		return NULL;
+	pointer = wiping_malloc(count * size);
+	if (pointer != NULL)
+		memset(pointer, 0, count * size);
+	return pointer;
+}
+
+static char *
+wiping_strdup(const char *text)
+{
+	size_t size = strlen(text) + 1;
+	char *copy = wiping_malloc(size);
+
+	if (copy != NULL)
+		memcpy(copy, text, size);
+	return copy;
+}
+
+bool
+http_global_init(void)
+{
+	static bool done = false;
+
+	if (!done)
+		done = curl_global_init_mem(CURL_GLOBAL_DEFAULT, wiping_malloc, wiping_free, wiping_realloc,
+									wiping_strdup, wiping_calloc) == CURLE_OK;
+	return done;
+}
+
+static size_t
+give_body(char *buffer, size_t size, size_t count, void *arg)
+{
+	HttpRequest *request = arg;
+	size_t length = Min(size * count, request->body_length - request->body_given);
+
+	memcpy(buffer, request->body + request->body_given, length);
+	request->body_given += length;
+	return length;
+}
+
+/* See the head of this file. */
+static int
+refuse_rewind(void *arg, curl_off_t offset, int origin)
+{
+	HttpRequest *request = arg;
+
+	return (request->body_given == 0 && offset == 0 && origin == SEEK_SET) ? CURL_SEEKFUNC_OK
+																		   : CURL_SEEKFUNC_FAIL;
+}
+
+static void
+wipe_answer(HttpRequest *request)
+{
+	if (request->answer != NULL)
+	{
+		explicit_bzero(request->answer, request->answer_size);
+		free(request->answer);
+	}
+	request->answer = NULL;
+	request->answer_length = 0;
+	request->answer_size = 0;
+}
+
+static size_t
+take_answer(char *data, size_t size, size_t count, void *arg)
+{
+	HttpRequest *request = arg;
+	size_t length = size * count;
+	size_t needed = request->answer_length + length;
+
+	if (needed > HTTP_MAX_ANSWER)
+	{
+		request->too_large = true;
+		return 0;
+	}
+	if (needed > request->answer_size)
+	{
+		size_t new_size = Max(request->answer_size, FIRST_ANSWER_SIZE);
+		size_t old_length = request->answer_length;
+		char *grown;
+
+		while (new_size < needed)
+			new_size *= 2;
+		grown = malloc(new_size);
+		if (grown == NULL)
+			return 0;
+		if (old_length > 0)
+			memcpy(grown, request->answer, old_length);
+		wipe_answer(request);
+		request->answer = grown;
+		request->answer_length = old_length;
+		request->answer_size = new_size;
+	}
+	memcpy(request->answer + request->answer_length, data, length);
+	request->answer_length = needed;
+	return length;
+}
+
+/* Where line is the header of that name, its value, blanks at both ends removed. */
+static bool
+header_value(const char *line, size_t length, const char *name, const char **value, size_t *value_length)
+{
+	size_t n = strlen(name);
+
+	if (length <= n || line[n] != ':' || pg_strncasecmp(line, name, n) != 0)
+		return false;
+	for (n++; n < length && (line[n] == ' ' || line[n] == '\t');)
+		n++;
+	while (length > n && (unsigned char) line[length - 1] <= ' ')
+		length--;
+	*value = line + n;
+	*value_length = length - n;
+	return true;
+}
+
+static void
+copy_text(char *dst, size_t size, const char *src, size_t length)
+{
+	length = Min(length, size - 1);
+	memcpy(dst, src, length);
+	dst[length] = '\0';
+}
+
+static size_t
+take_header(char *line, size_t size, size_t count, void *arg)
+{
+	HttpRequest *request = arg;
+	size_t length = size * count;
+	const char *value;
+	size_t value_length;
+	char date[64];
+
+	/* an interim answer ("100 Continue") may come before the real one */
+	if (length >= 5 && memcmp(line, "HTTP/", 5) == 0)
+	{
+		request->date = -1;
+		request->error_type[0] = '\0';
+	}
+	else if (header_value(line, length, "x-amzn-ErrorType", &value, &value_length))
+		copy_text(request->error_type, sizeof(request->error_type), value, value_length);
+	else if (header_value(line, length, "Date", &value, &value_length))
+	{
+		copy_text(date, sizeof(date), value, value_length);
+		request->date = curl_getdate(date, NULL);
+	}
+	return length;
+}
+
+/*
+ * A socket of a plain http connection: whatever the host's name leads to, it
+ * must be loopback.
+ */
+static curl_socket_t
+open_loopback_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	bool loopback = false;
+
+	(void) arg;
+	(void) purpose;
+	if (address->family == AF_INET)
+		loopback = (ntohl(((struct sockaddr_in *) &address->addr)->sin_addr.s_addr) >> 24) == 127;
+	else if (address->family == AF_INET6)
+		loopback = IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *) &address->addr)->sin6_addr);
+	if (!loopback)
+		return CURL_SOCKET_BAD;
+	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/* Append "name: value" ("name:" removes libcurl's own); false where memory is short. */
+static bool
+append_header(HttpRequest *request, const char *name, const char *value)
+{
+	size_t size = strlen(name) + strlen(value) + 3;
+	char *line = malloc(size);
+	struct curl_slist *longer;
+
+	if (line == NULL)
+		return false;
+	snprintf(line, size, "%s:%s%s", name, value[0] != '\0' ? " " : "", value);
+	longer = curl_slist_append(request->header_list, line);
+	/* it may be the session token */
+	explicit_bzero(line, size);
+	free(line);
+	if (longer == NULL)
+		return false;
+	request->header_list = longer;
+	return true;
+}
+
+static bool
+make_header_list(HttpRequest *request)
+{
+	for (size_t i = 0; i < request->nheaders; i++)
+	{
+		if (!append_header(request, request->headers[i].name, request->headers[i].value))
+			return false;
+	}
+	/* waiting for "100 Continue" would cost a round trip */
+	return append_header(request, "Expect", "");
+}
+
+/* Who may be talked to, and how. */
+static bool
+set_trust_options(CURL *easy, const HttpRequest *request, const char *ca_file)
+{
+	bool https = request->endpoint->https;
+	bool ok;
+
+#if LIBCURL_VERSION_NUM >= 0x075500
+	ok = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, https ? "https" : "http") == CURLE_OK;
+#else
+	ok = curl_easy_setopt(easy, CURLOPT_PROTOCOLS, https ? CURLPROTO_HTTPS : CURLPROTO_HTTP) == CURLE_OK;
+#endif
+	ok = ok && curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
+	if (ok && ca_file != NULL)
+		ok = curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file) == CURLE_OK &&
+			 curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK;
+	if (ok && aws_host_is_loopback(request->endpoint->host))
+		ok = curl_easy_setopt(easy, CURLOPT_NOPROXY, "*") == CURLE_OK;
+	if (ok && !https)
+		ok = curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_loopback_socket) == CURLE_OK;
+	return ok;
+}
+
+static bool
+set_options(CURL *easy, HttpRequest *request, const char *ca_file)
+{
+	bool ok;
+
+	ok = set_trust_options(easy, request, ca_file) &&
+		 curl_easy_setopt(easy, CURLOPT_URL, request->endpoint->url) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_PRIVATE, (void *) request) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->problem) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_USERAGENT, "rotate_ext") == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, request->connect_timeout) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, request->timeout) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_HTTPHEADER, (struct curl_slist *) request->header_list) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_length) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_READFUNCTION, give_body) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_READDATA, (void *) request) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, refuse_rewind) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_SEEKDATA, (void *) request) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_answer) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_WRITEDATA, (void *) request) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_HEADERDATA, (void *) request) == CURLE_OK;
+#if LIBCURL_VERSION_NUM >= 0x074000
+	ok = ok && curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L) == CURLE_OK;
+#endif
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* giving up must not wait for a name server that does not answer */
+	ok = ok && curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK;
+#endif
+	return ok;
+}
+
+bool
+http_request_prepare(HttpRequest *request, const char *ca_file)
+{
+	StaticAssertStmt(sizeof(request->problem) >= CURL_ERROR_SIZE, "libcurl's error text must fit");
+
+	request->date = -1;
+	request->easy = curl_easy_init();
+	if (request->easy != NULL && make_header_list(request) && set_options(request->easy, request, ca_file))
+		return true;
+	http_request_release(request);
+	return false;
+}
+
+static HttpOutcome
+outcome_of(CURLcode result)
+{
+	switch (result)
+	{
+		case CURLE_OK:
+			return HTTP_ANSWERED;
+		case CURLE_COULDNT_RESOLVE_HOST:
+		case CURLE_COULDNT_RESOLVE_PROXY:
+		case CURLE_COULDNT_CONNECT:
+		case CURLE_SSL_CONNECT_ERROR:
+			return HTTP_UNREACHABLE;
+		case CURLE_PEER_FAILED_VERIFICATION:
+		case CURLE_SSL_CACERT_BADFILE:
+			return HTTP_UNTRUSTED;
+		case CURLE_OPERATION_TIMEDOUT:
+			return HTTP_TIMED_OUT;
+		case CURLE_UNSUPPORTED_PROTOCOL:
+		case CURLE_WEIRD_SERVER_REPLY:
+			return HTTP_BAD_ANSWER;
+		default:
+			return HTTP_CUT_OFF;
+	}
+}
+
+void
+http_request_finish(HttpRequest *request, CURLcode result)
+{
+	long status = 0;
+
+	request->sent = request->body_given > 0;
+	request->outcome = outcome_of(result);
+	if (request->outcome == HTTP_ANSWERED)
+	{
+		curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+		request->status = (int) status;
+		return;
+	}
+	wipe_answer(request);
+	if (request->too_large)
+	{
+		request->outcome = HTTP_BAD_ANSWER;
+		snprintf(request->problem, sizeof(request->problem), "the answer is larger than %d bytes",
+				 HTTP_MAX_ANSWER);
+	}
+	else if (request->problem[0] == '\0')
+		strlcpy(request->problem, curl_easy_strerror(result), sizeof(request->problem));
+}
+
+void
+http_request_release(HttpRequest *request)
+{
+	if (request->easy != NULL)
+		curl_easy_cleanup(request->easy);
+	curl_slist_free_all(request->header_list);
+	request->easy = NULL;
+	request->header_list = NULL;
+}
+
+void
+http_request_free(HttpRequest *request)
+{
+	wipe_answer(request);
+}

@@ -1,0 +1,369 @@
+/*-------------------------------------------------------------------------
+ *
+ * secretsmanager.c
+ *	  The Secrets Manager client: where it talks to, and how it retries.
+ *
+ * Retries follow the AWS SDKs' standard mode: exponential backoff with full
+ * jitter, and a quota of tokens that many failures use up, so that a client
+ * stops hammering a service that is down.  Besides that, credentials that AWS
+ * says are expired are loaded again, and a clock that AWS says is wrong is
+ * corrected by its Date header, each once a call, even if no attempts are left.
+ *
+ * src/aws/secretsmanager.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/pg_prng.h"
+#include "utils/memutils.h"
+
+#include "aws/sm_private.h"
+#include "core/secret_value.h"
+#include "guc.h"
+
+#define SERVICE "secretsmanager"
+#define CONTENT_TYPE "application/x-amz-json-1.1"
+#define NHEADERS 6
+
+#define RETRY_TOKENS 500
+#define RETRY_COST 5
+#define TIMEOUT_RETRY_COST 10
+
+/* AWS accepts 5 minutes; the SDKs take less than 4 for no skew. */
+#define SKEW_SECONDS 240
+
+/* A call in sm_perform(). */
+typedef struct Attempt
+{
+	SmCall *call;
+	HttpRequest request;
+	Sigv4Header headers[NHEADERS];
+	char target[64];
+	char date[SIGV4_DATE_SIZE];
+	char authorization[SIGV4_AUTHORIZATION_SIZE];
+	bool running;
+	bool finished;
+	int64 due;          /* http_clock_ms() when to send it */
+	int cost;           /* tokens that its last retry took */
+	bool maybe_applied; /* by any request so far */
+	bool skew_corrected;
+	bool credentials_renewed;
+	int credentials_loads; /* of the client, when this was signed */
+} Attempt;
+
+static void
+wipe_client(void *arg)
+{
+	aws_credentials_wipe(&((SmClient *) arg)->credentials);
+}
+
+static char *
+find_region(const char *region)
+{
+	char *found = NULL;
+
+	if (region == NULL && rotate_region[0] != '\0')
+		region = rotate_region;
+	if (region == NULL)
+		region = aws_getenv("AWS_REGION");
+	if (region == NULL)
+		region = aws_getenv("AWS_DEFAULT_REGION");
+	found = region != NULL ? pstrdup(region) : aws_profile_region();
+	if (found == NULL)
+		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not find out the AWS region"),
+						errhint("Set rotate_ext.region, or name the secret by its full ARN.")));
+	if (!aws_region_is_valid(found))
+		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not use AWS region \"%s\"", found),
+						errdetail("A region is named by lower-case letters, digits and hyphens.")));
+	return found;
+}
+
+static void
+find_endpoint(SmClient *client)
+{
+	const char *url = rotate_endpoint_url[0] != '\0' ? rotate_endpoint_url : NULL;
+	const char *source = "rotate_ext.endpoint_url";
+	AwsEndpointStatus status;
+
+	if (url == NULL)
+		url = aws_getenv(source = "AWS_ENDPOINT_URL_SECRETS_MANAGER");
+	if (url == NULL)
+		url = aws_getenv(source = "AWS_ENDPOINT_URL");
+	if (url == NULL)
+	{
+		/* the region was found valid */
+		(void) aws_endpoint_for_region(SERVICE, client->region, &client->endpoint);
+		return;
+	}
+	status = aws_endpoint_parse(url, &client->endpoint);
+	/* the URL itself may hold a password, so it is not shown */
+	if (status != AWS_ENDPOINT_OK)
+		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not use the URL in %s", source),
+						errdetail("The URL %s.", aws_endpoint_problem(status)),
+						errhint("It has the form \"https://host[:port]\".")));
+}
+
+static void
+load_credentials(SmClient *client)
+{
+	MemoryContext caller = MemoryContextSwitchTo(client->context);
+
+	aws_credentials_load(&client->credentials);
+	client->credentials_loads++;
+	MemoryContextSwitchTo(caller);
+}
+
+SmClient *
+sm_open(const char *region)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "Secrets Manager client", ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	SmClient *client = palloc0(sizeof(SmClient));
+	const char *ca_file;
+
+	client->context = context;
+	client->retry_tokens = RETRY_TOKENS;
+	client->wipe.func = wipe_client;
+	client->wipe.arg = client;
+	MemoryContextRegisterResetCallback(context, &client->wipe);
+
+	client->region = find_region(region);
+	find_endpoint(client);
+	load_credentials(client);
+	secret_value_init();
+	ca_file = rotate_ca_bundle[0] != '\0' ? rotate_ca_bundle : aws_getenv("AWS_CA_BUNDLE");
+	client->http = http_open(ca_file);
+	MemoryContextSwitchTo(caller);
+	return client;
+}
+
+void
+sm_close(SmClient *client)
+{
+	MemoryContextDelete(client->context);
+}
+
+const char *
+sm_region(const SmClient *client)
+{
+	return client->region;
+}
+
+static void
+set_header(Attempt *attempt, const char *name, const char *value)
+{
+	Sigv4Header *header = &attempt->headers[attempt->request.nheaders++];
+
+	header->name = name;
+	header->value = value;
+}
+
+static void
+sign(Attempt *attempt)
+{
+	SmClient *client = attempt->call->client;
+	HttpRequest *request = &attempt->request;
+	Sigv4Request to_sign = {0};
+
+	snprintf(attempt->target, sizeof(attempt->target), SERVICE ".%s",
+			 sm_operation_name(attempt->call->operation));
+	set_header(attempt, "Content-Type", CONTENT_TYPE);
+	set_header(attempt, "X-Amz-Target", attempt->target);
+
+	to_sign.access_key_id = client->credentials.access_key_id;
+	to_sign.secret_access_key = client->credentials.secret_access_key;
+	to_sign.session_token = client->credentials.session_token;
+	to_sign.region = client->region;
+	to_sign.service = SERVICE;
+	to_sign.host = client->endpoint.authority;
+	to_sign.now = time(NULL) + client->clock_offset;
+	to_sign.headers = attempt->headers;
+	to_sign.nheaders = request->nheaders;
+	to_sign.body = request->body;
+	to_sign.body_length = request->body_length;
+	if (!sigv4_sign(&to_sign, attempt->date, attempt->authorization))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+						errmsg("could not sign a request to Secrets Manager"),
+						errdetail("A key of the AWS credentials is too long, or OpenSSL failed.")));
+
+	set_header(attempt, "Host", client->endpoint.authority);
+	set_header(attempt, "X-Amz-Date", attempt->date);
+	set_header(attempt, "Authorization", attempt->authorization);
+	if (client->credentials.session_token != NULL)
+		set_header(attempt, "X-Amz-Security-Token", client->credentials.session_token);
+}
+
+static void
+start_attempt(Attempt *attempt)
+{
+	SmCall *call = attempt->call;
+	SmClient *client = call->client;
+	HttpRequest *request = &attempt->request;
+
+	if (!aws_credentials_are_fresh(&client->credentials))
+		load_credentials(client);
+	memset(request, 0, sizeof(*request));
+	request->endpoint = &client->endpoint;
+	request->headers = attempt->headers;
+	request->body = call->body;
+	request->body_length = call->body_length;
+	request->connect_timeout = rotate_connect_timeout;
+	request->timeout = rotate_request_timeout;
+	sign(attempt);
+	attempt->credentials_loads = client->credentials_loads;
+	http_start(client->http, request);
+	attempt->running = true;
+	call->attempts++;
+}
+
+/* AWS's clock minus the one that we signed by; 0: not known, or no matter. */
+static time_t
+clock_skew(const SmClient *client, const HttpRequest *request)
+{
+	time_t skew;
+
+	if (request->date < 0)
+		return 0;
+	skew = request->date - (time(NULL) + client->clock_offset);
+	return (skew > SKEW_SECONDS || skew < -SKEW_SECONDS) ? skew : 0;
+}
+
+/* Take the tokens for a retry; false: there are too few left. */
+static bool
+take_retry_tokens(SmClient *client, Attempt *attempt)
+{
+	int cost = attempt->call->error.class == AWS_TIMEOUT ? TIMEOUT_RETRY_COST : RETRY_COST;
+
+	if (client->retry_tokens < cost)
+		return false;
+	client->retry_tokens -= cost;
+	attempt->cost = cost;
+	return true;
+}
+
+/* Is the failed call to be sent again?  Sets when, and mends what can be mended. */
+static bool
+shall_retry(Attempt *attempt)
+{
+	SmCall *call = attempt->call;
+	SmClient *client = call->client;
+	AwsError *error = &call->error;
+	time_t skew = clock_skew(client, &attempt->request);
+
+	attempt->due = 0;
+	/* some services call it a wrong signature only */
+	if (error->class == AWS_BAD_CREDENTIALS && skew != 0)
+		error->class = AWS_CLOCK_SKEW;
+	if (error->class == AWS_CLOCK_SKEW && skew != 0 && !attempt->skew_corrected)
+	{
+		client->clock_offset += skew;
+		attempt->skew_corrected = true;
+		return true;
+	}
+	if (error->class == AWS_EXPIRED_CREDENTIALS)
+	{
+		if (attempt->credentials_renewed)
+		{
+			/* fresh from the provider and still not known to AWS: no matter of time */
+			if (strcmp(error->code, "UnrecognizedClientException") == 0)
+				error->class = AWS_BAD_CREDENTIALS;
+			return false;
+		}
+		/* a call at the same time may have done it */
+		if (attempt->credentials_loads == client->credentials_loads)
+			load_credentials(client);
+		attempt->credentials_renewed = true;
+		return true;
+	}
+	if (!aws_error_is_retryable(error->class) && !(error->class == AWS_NOT_FOUND && call->retry_not_found))
+		return false;
+	if (call->attempts >= rotate_max_attempts || !take_retry_tokens(client, attempt))
+		return false;
+	attempt->due = http_clock_ms() + aws_retry_delay_ms(error->class, call->attempts + 1,
+														pg_prng_double(&pg_global_prng_state));
+	return true;
+}
+
+static void
+finish_attempt(Attempt *attempt)
+{
+	SmCall *call = attempt->call;
+	SmClient *client = call->client;
+
+	attempt->running = false;
+	sm_read_answer(call, &attempt->request);
+	http_request_free(&attempt->request);
+	if (call->ok)
+	{
+		attempt->finished = true;
+		/* a retry that worked out gives its tokens back */
+		client->retry_tokens = Min(client->retry_tokens + Max(attempt->cost, 1), RETRY_TOKENS);
+		return;
+	}
+	attempt->maybe_applied |= call->error.maybe_applied;
+	attempt->finished = !shall_retry(attempt);
+	call->error.maybe_applied = attempt->maybe_applied;
+}
+
+/* Start what is due; how long to wait at most for the next: -1, until an answer comes. */
+static long
+start_due_attempts(Attempt *attempts, int n)
+{
+	int64 now = http_clock_ms();
+	long wait = -1;
+
+	for (int i = 0; i < n; i++)
+	{
+		Attempt *attempt = &attempts[i];
+
+		if (attempt->running || attempt->finished)
+			continue;
+		if (attempt->due <= now)
+			start_attempt(attempt);
+		else if (wait < 0 || attempt->due - now < wait)
+			wait = (long) (attempt->due - now);
+	}
+	return wait;
+}
+
+static bool
+finish_ended_attempts(Attempt *attempts, int n)
+{
+	bool all_finished = true;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (attempts[i].running && attempts[i].request.outcome != HTTP_PENDING)
+			finish_attempt(&attempts[i]);
+		all_finished = all_finished && attempts[i].finished;
+	}
+	return all_finished;
+}
+
+void
+sm_perform(SmClient *client, SmCall **calls, int ncalls)
+{
+	Attempt *attempts;
+
+	Assert(!IsTransactionState());
+	attempts = MemoryContextAllocZero(client->context, sizeof(Attempt) * Max(ncalls, 1));
+	for (int i = 0; i < ncalls; i++)
+		attempts[i].call = calls[i];
+
+	PG_TRY();
+	{
+		while (!finish_ended_attempts(attempts, ncalls))
+			http_round(client->http, start_due_attempts(attempts, ncalls));
+	}
+	PG_FINALLY();
+	{
+		http_abort(client->http);
+		for (int i = 0; i < ncalls; i++)
+			http_request_free(&attempts[i].request);
+		pfree(attempts);
+	}
+	PG_END_TRY();
+}
