@@ -8,7 +8,7 @@ from .errors import STYLES, ApiError
 from .faults import ACTIONS
 from .httpd import Handler, Server
 from .signature import AccessKey
-from .store import CURRENT, PENDING, PREVIOUS, Secret, Version
+from .store import PENDING, Secret, Version
 
 # name -> default; the type of the default is the type of the setting
 DEFAULT_SETTINGS = {

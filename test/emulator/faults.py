@@ -45,7 +45,8 @@ class Rule:
             if name not in OPTIONS:
                 raise ValueError("unknown option of a fault: " + name)
             expected = OPTIONS[name]
-            if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+            if (not isinstance(value, expected)
+                    or (isinstance(value, bool) and expected is not bool)):
                 raise ValueError("wrong type of the fault's option: " + name)
         action = options.get("action")
         if action not in ACTIONS:
@@ -114,8 +115,6 @@ class Faults:
         with self._changed:
             gone = [rule for rule in self._rules if number in (None, rule.id)]
             self._rules = [rule for rule in self._rules if rule not in gone]
-            for rule in gone:
-                rule.waiting.clear()
             self._changed.notify_all()
             return [rule.dump() for rule in gone]
 

@@ -69,10 +69,6 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             drop(connection)
         return len(connections)
 
-    def handle_error(self, request, client_address):
-        """A bug of the emulator: shown, since a test would see only a closed connection."""
-        super().handle_error(request, client_address)
-
 
 def drop(connection, reset=False):
     """Close now, whoever else holds the socket; with a RST if asked."""

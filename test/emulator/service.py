@@ -269,7 +269,8 @@ class ServiceHandler(Handler):
         if location is None:
             scheme = "https" if self.server.context is not None else "http"
             location = "%s://%s/elsewhere" % (scheme, self.headers["Host"])
-        self._write(Answer(options.get("status", 307), dict(answer.headers, Location=location), b""))
+        self._write(Answer(options.get("status", 307), dict(answer.headers, Location=location),
+                           b""))
 
     def _mangle_replace(self, answer, options):
         """Another status, body or headers, or members of the answer set and unset."""

@@ -71,12 +71,13 @@ def _check_date(amz_date, scope_date, now):
     if amz_date is None:
         raise _incomplete("Authorization header requires existence of either a 'X-Amz-Date' or "
                           "a 'Date' header.")
+    unreadable = _incomplete("Date must be in ISO-8601 'basic format'. Got '%s'." % amz_date)
     if not _AMZ_DATE.fullmatch(amz_date):
-        raise _incomplete("Date must be in ISO-8601 'basic format'. Got '%s'." % amz_date)
+        raise unreadable
     try:
         sent = calendar.timegm(time.strptime(amz_date, "%Y%m%dT%H%M%SZ"))
     except ValueError as error:
-        raise _incomplete("Date must be in ISO-8601 'basic format'. Got '%s'." % amz_date) from error
+        raise unreadable from error
     if sent < now - MAX_SKEW:
         raise _invalid("Signature expired: %s is now earlier than %s (%s - 5 min.)"
                        % (amz_date, _stamp(now - MAX_SKEW), _stamp(now)))

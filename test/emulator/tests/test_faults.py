@@ -159,8 +159,10 @@ class Connections(FaultTest):
 
     def test_reset(self):
         self.fault("cut", reset=True)
-        with self.assertRaises(ConnectionResetError):
+        with self.assertRaises(ConnectionResetError) as caught:
             self.sender.send()
+        # which would be an ordinary end of the connection
+        self.assertNotIsInstance(caught.exception, http.client.RemoteDisconnected)
         self.fault("cut", reset=True)
         self.assertRaises(HTTPClientError, self.put)
 
@@ -365,3 +367,10 @@ class Holding(FaultTest):
         self.control("/secrets", name=NAME, versions=[{"string": "x", "stages": ["AWSCURRENT"]}])
         self.assertIsInstance(done(), ConnectionClosedError)
         self.assertIsNone(self.pending())
+
+    def test_reset_lets_no_answer_through(self):
+        number = self.fault("pause", when="after")
+        done = self.in_thread(self.put)
+        self.control("/faults/wait", id=number)
+        self.control("/reset")
+        self.assertIsInstance(done(), ConnectionClosedError)

@@ -27,6 +27,10 @@ class Put(EmulatorTest):
         v3 = self.put(VersionStages=["AWSCURRENT"])
         self.assertEqual(self.labels(), {"AWSCURRENT": v3, "AWSPREVIOUS": v2, "blue": v2})
 
+    def test_current_decides_previous(self):
+        v2 = self.put(VersionStages=["AWSCURRENT", "AWSPREVIOUS"])
+        self.assertEqual(self.labels(), {"AWSCURRENT": v2, "AWSPREVIOUS": self.v1})
+
     def test_pending_moves_on(self):
         self.put()
         v3 = self.put()
@@ -127,7 +131,8 @@ class Move(EmulatorTest):
         self.assertEqual(self.labels()["AWSCURRENT"], self.v1)
 
     def test_neither(self):
-        self.refused("InvalidParameterException", self.move)
+        self.refused("InvalidParameterException", self.move, "AWSPENDING")
+        self.assertEqual(self.labels()["AWSPENDING"], self.v2)
 
     def test_to_itself(self):
         self.refused("InvalidParameterException", self.move, to=self.v1, remove=self.v1)

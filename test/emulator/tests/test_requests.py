@@ -49,6 +49,14 @@ class Http(EmulatorTest):
         self.reject(411, "SerializationException",
                     change=lambda headers: headers.update({"Content-Length": "99999999999"}))
 
+    def test_chunked(self):
+        chunked = {"Transfer-Encoding": "chunked"}
+        self.reject(400, "BadRequestException", change=lambda headers: headers.update(chunked))
+        headers = dict(self.sender.headers("GetRandomPassword", b"{}"), **chunked)
+        head = "POST / HTTP/1.1\r\n" + "".join("%s: %s\r\n" % item for item in headers.items())
+        received = self.sender.raw(head.encode() + b"\r\n2\r\n{}\r\n0\r\n\r\n")
+        self.assertIn(b" 411 ", received.splitlines()[0])
+
     def test_http_10(self):
         received = self.sender.raw(b"POST / HTTP/1.0\r\nContent-Length: 0\r\n\r\n")
         self.assertIn(b" 505 ", received.splitlines()[0])
@@ -65,11 +73,15 @@ class Model(EmulatorTest):
         self.assertIn(text, reply.json["message"])
 
     def test_not_json(self):
-        for body in (b"", b"{", b"[]", b'"x"', b"\xff{}", b'{"SecretId": NaN}',
+        for body in (b"", b"{", b"[]", b'"x"', b"\xff{}", 
                      b'{"SecretId":"a","SecretId":"b"}', b'{"SecretId": "\\ud800"}',
                      b"\xef\xbb\xbf{}", b'{"SecretId": null}', b"[" * 100000):
             with self.subTest(body[:30]):
                 self.reject("SerializationException", "DescribeSecret", body=body)
+
+    def test_nan(self):
+        self.reject("SerializationException", "GetRandomPassword", body=b'{"PasswordLength": NaN}',
+                    text="NaN and Infinity")
 
     def test_unknown_member(self):
         self.reject("SerializationException", "DescribeSecret",

@@ -80,8 +80,9 @@ class Signature(EmulatorTest):
     def test_scope(self):
         self.reject("InvalidSignatureException", "valid region", region="eu-west-1")
         self.reject("InvalidSignatureException", "correct service", service="sts")
-        self.reject("InvalidSignatureException", "terminator", change=lambda headers: headers.update(
-            Authorization=headers["Authorization"].replace("aws4_request", "aws3_request")))
+        self.reject("InvalidSignatureException", "terminator",
+                    change=lambda headers: headers.update(Authorization=headers["Authorization"]
+                                                          .replace("aws4_req", "aws3_req")))
         self.reject("InvalidSignatureException", "Date in Credential scope",
                     change=lambda headers: headers.update(Authorization=headers["Authorization"]
                                                           .replace("/20", "/19", 1)))
