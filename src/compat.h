@@ -11,6 +11,7 @@
 #define ROTATE_EXT_COMPAT_H
 
 #include "storage/latch.h"
+#include "utils/backend_status.h"
 #include "utils/memutils.h"
 
 /* A WaitEventSet that the caller frees; from 17 a resource owner could, and none is wanted. */
@@ -18,6 +19,13 @@
 #define compat_create_wait_event_set(nevents) CreateWaitEventSet(NULL, nevents)
 #else
 #define compat_create_wait_event_set(nevents) CreateWaitEventSet(CurrentMemoryContext, nevents)
+#endif
+
+/* The local copy of the backend status array, counted from 1. */
+#if PG_VERSION_NUM >= 160000
+#define compat_backend_status(index) (&pgstat_get_local_beentry_by_index(index)->backendStatus)
+#else
+#define compat_backend_status(index) (&pgstat_fetch_stat_local_beentry(index)->backendStatus)
 #endif
 
 /* 18 spells it as C11 does, before the declaration; here for those that come before. */
