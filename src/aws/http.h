@@ -56,8 +56,9 @@ typedef struct HttpRequest
 
 	/* the outcome */
 	HttpOutcome outcome;
-	bool sent;         /* a part of the body may have left; false: certainly nothing did */
-	char problem[256]; /* libcurl's words where there was no answer; not cleaned of odd characters */
+	bool sent; /* a part of the body may have left; false: certainly nothing did */
+	char problem
+		[256]; /* what happened where there was no answer, mostly in libcurl's words; not cleaned of odd characters */
 	int status;
 	time_t date;          /* the Date header; -1: none */
 	char error_type[128]; /* the x-amzn-ErrorType header; "": none */

@@ -380,13 +380,38 @@ outcome_of(CURLcode result)
 	}
 }
 
+/*
+ * Say what happened, in libcurl's words but where they hold numbers that are
+ * never the same twice.
+ */
+static void
+describe_problem(HttpRequest *request, CURLcode result)
+{
+	char *problem = request->problem;
+	size_t size = sizeof(request->problem);
+	long os_errno = 0;
+
+	curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_errno);
+	if (request->too_large)
+		snprintf(problem, size, "the answer is larger than %d bytes", HTTP_MAX_ANSWER);
+	else if (request->outcome == HTTP_TIMED_OUT && request->sent)
+		snprintf(problem, size, "no answer within %ld ms", request->timeout);
+	else if (request->outcome == HTTP_TIMED_OUT)
+		snprintf(problem, size, "no connection within %ld ms",
+				 Min(request->connect_timeout, request->timeout));
+	else if (result == CURLE_COULDNT_CONNECT && os_errno != 0)
+		snprintf(problem, size, "could not connect: %s", strerror((int) os_errno));
+	else if (problem[0] == '\0')
+		strlcpy(problem, curl_easy_strerror(result), size);
+}
+
 void
 http_request_finish(HttpRequest *request, CURLcode result)
 {
 	long status = 0;
 
 	request->sent = request->body_given > 0;
-	request->outcome = outcome_of(result);
+	request->outcome = request->too_large ? HTTP_BAD_ANSWER : outcome_of(result);
 	if (request->outcome == HTTP_ANSWERED)
 	{
 		curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -394,14 +419,7 @@ http_request_finish(HttpRequest *request, CURLcode result)
 		return;
 	}
 	wipe_answer(request);
-	if (request->too_large)
-	{
-		request->outcome = HTTP_BAD_ANSWER;
-		snprintf(request->problem, sizeof(request->problem), "the answer is larger than %d bytes",
-				 HTTP_MAX_ANSWER);
-	}
-	else if (request->problem[0] == '\0')
-		strlcpy(request->problem, curl_easy_strerror(result), sizeof(request->problem));
+	describe_problem(request, result);
 }
 
 void

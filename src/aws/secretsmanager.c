@@ -51,6 +51,7 @@ typedef struct Attempt
 	bool skew_corrected;
 	bool credentials_renewed;
 	int credentials_loads; /* of the client, when this was signed */
+	time_t clock_offset;   /* likewise */
 } Attempt;
 
 static void
@@ -179,7 +180,7 @@ sign(Attempt *attempt)
 	to_sign.region = client->region;
 	to_sign.service = SERVICE;
 	to_sign.host = client->endpoint.authority;
-	to_sign.now = time(NULL) + client->clock_offset;
+	to_sign.now = time(NULL) + attempt->clock_offset;
 	to_sign.headers = attempt->headers;
 	to_sign.nheaders = request->nheaders;
 	to_sign.body = request->body;
@@ -212,22 +213,23 @@ start_attempt(Attempt *attempt)
 	request->body_length = call->body_length;
 	request->connect_timeout = rotate_connect_timeout;
 	request->timeout = rotate_request_timeout;
-	sign(attempt);
+	attempt->clock_offset = client->clock_offset;
 	attempt->credentials_loads = client->credentials_loads;
+	sign(attempt);
 	http_start(client->http, request);
 	attempt->running = true;
 	call->attempts++;
 }
 
-/* AWS's clock minus the one that we signed by; 0: not known, or no matter. */
+/* AWS's clock minus the one that the request was signed by; 0: not known, or no matter. */
 static time_t
-clock_skew(const SmClient *client, const HttpRequest *request)
+clock_skew(const Attempt *attempt)
 {
 	time_t skew;
 
-	if (request->date < 0)
+	if (attempt->request.date < 0)
 		return 0;
-	skew = request->date - (time(NULL) + client->clock_offset);
+	skew = attempt->request.date - (time(NULL) + attempt->clock_offset);
 	return (skew > SKEW_SECONDS || skew < -SKEW_SECONDS) ? skew : 0;
 }
 
@@ -251,7 +253,7 @@ shall_retry(Attempt *attempt)
 	SmCall *call = attempt->call;
 	SmClient *client = call->client;
 	AwsError *error = &call->error;
-	time_t skew = clock_skew(client, &attempt->request);
+	time_t skew = clock_skew(attempt);
 
 	attempt->due = 0;
 	/* some services call it a wrong signature only */
@@ -259,7 +261,7 @@ shall_retry(Attempt *attempt)
 		error->class = AWS_CLOCK_SKEW;
 	if (error->class == AWS_CLOCK_SKEW && skew != 0 && !attempt->skew_corrected)
 	{
-		client->clock_offset += skew;
+		client->clock_offset = attempt->clock_offset + skew;
 		attempt->skew_corrected = true;
 		return true;
 	}

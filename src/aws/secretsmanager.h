@@ -79,7 +79,7 @@ typedef struct SmCall
 	size_t body_length;
 	bool retry_not_found; /* set it where the version was written a moment ago: AWS may not see it yet */
 	bool ok;
-	int attempts; /* requests that were sent */
+	int attempts; /* how often it was tried */
 	AwsError error;
 	SmDescription description; /* of DescribeSecret */
 	SmValue value;             /* of GetSecretValue */
@@ -154,7 +154,7 @@ extern const char *sm_operation_name(SmOperation operation);
  * GetRandomPassword.  AWS's text is cut to 200 bytes of printable ASCII, and
  * left out where it may quote the value we sent.
  *
- *	AWS_CONNECTION, AWS_TIMEOUT	08006 connection_failure
+ *	AWS_CONNECTION, AWS_TIMEOUT	08006 connection_failure; where nothing was sent 08001
  *	AWS_UNTRUSTED				08001 sqlclient_unable_to_establish_sqlconnection
  *	AWS_BAD_ANSWER				08P01 protocol_violation
  *	AWS_THROTTLED				53000 insufficient_resources
@@ -168,6 +168,6 @@ extern const char *sm_operation_name(SmOperation operation);
  *	AWS_DECRYPTION				55000 object_not_in_prerequisite_state
  *	AWS_TRANSIENT, AWS_OTHER	58000 system_error
  */
-extern void sm_ereport(const SmCall *call, const char *secret) pg_attribute_noreturn();
+pg_noreturn extern void sm_ereport(const SmCall *call, const char *secret);
 
 #endif /* ROTATE_EXT_SECRETSMANAGER_H */

@@ -167,6 +167,7 @@ read_no_answer(SmCall *call, const HttpRequest *request)
 	else if (request->outcome == HTTP_BAD_ANSWER)
 		class = AWS_BAD_ANSWER;
 	set_error(&call->error, class, request->problem);
+	call->error.sent = request->sent;
 	call->error.maybe_applied = sm_is_write(call->operation) && request->sent;
 }
 
@@ -223,6 +224,7 @@ read_http_answer(SmCall *call, const HttpRequest *request, json_t *root)
 			  json_is_object(root) ? "a field of the answer is missing or not as it should be"
 								   : "the answer is not a JSON object");
 	call->error.http_status = request->status;
+	call->error.sent = true;
 	call->error.maybe_applied = sm_is_write(call->operation);
 }
 

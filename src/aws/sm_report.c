@@ -32,13 +32,14 @@ what_failed(const SmCall *call, const char *secret)
 }
 
 static int
-sqlstate_of(AwsErrorClass class)
+sqlstate_of(const AwsError *error)
 {
-	switch (class)
+	switch (error->class)
 	{
 		case AWS_CONNECTION:
 		case AWS_TIMEOUT:
-			return ERRCODE_CONNECTION_FAILURE;
+			return error->sent ? ERRCODE_CONNECTION_FAILURE
+							   : ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION;
 		case AWS_UNTRUSTED:
 			return ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION;
 		case AWS_BAD_ANSWER:
@@ -91,12 +92,15 @@ hint_for(const SmCall *call)
 	{
 		case AWS_CONNECTION:
 		case AWS_TIMEOUT:
+			if (call->error.sent)
+				return pstrdup("Secrets Manager was reached, but its answer was not. Try again later; look "
+							   "for a proxy or a firewall in between.");
 			return pstrdup(
 				"Secrets Manager can't be reached from the database server. In a private network it needs a "
 				"VPC endpoint or a NAT gateway; rotate_ext.endpoint_url sets another address.");
 		case AWS_UNTRUSTED:
-			return pstrdup("Set rotate_ext.ca_bundle to a file with the CA certificates to trust, where the "
-						   "endpoint's is not of a public CA.");
+			return pstrdup("The endpoint needs a certificate that holds its name, is in date and is of a "
+						   "trusted CA; rotate_ext.ca_bundle names the file of CA certificates to trust.");
 		case AWS_BAD_ANSWER:
 			return pstrdup(
 				"Does rotate_ext.endpoint_url, or a proxy, lead to something else than Secrets Manager?");
@@ -108,8 +112,9 @@ hint_for(const SmCall *call)
 		case AWS_EXPIRED_CREDENTIALS:
 			return psprintf("Renew the credentials of %s.", call->client->credentials.provider);
 		case AWS_BAD_CREDENTIALS:
-			return psprintf("Check the access key and the session token of %s.",
-							call->client->credentials.provider);
+			return psprintf(
+				"Check the access key and the session token of %s, and the region, which is \"%s\".",
+				call->client->credentials.provider, call->client->region);
 		case AWS_CLOCK_SKEW:
 			return pstrdup("Set the clock of the database server's machine right.");
 		case AWS_ACCESS_DENIED:
@@ -144,7 +149,7 @@ detail_for(const SmCall *call)
 		case AWS_TIMEOUT:
 		case AWS_UNTRUSTED:
 		case AWS_BAD_ANSWER:
-			return psprintf("The endpoint is \"%s\"; requests sent: %d.", call->client->endpoint.url,
+			return psprintf("The endpoint is \"%s\"; attempts: %d.", call->client->endpoint.url,
 							call->attempts);
 		default:
 			return NULL;
@@ -159,7 +164,7 @@ sm_ereport(const SmCall *call, const char *secret)
 	char *detail = detail_for(call);
 	char *hint = hint_for(call);
 
-	ereport(ERROR, (errcode(sqlstate_of(error->class)),
+	ereport(ERROR, (errcode(sqlstate_of(error)),
 					errmsg("could not %s: %s%s%s", what_failed(call, secret), error->code, both ? ": " : "",
 						   error->message),
 					detail != NULL ? errdetail("%s", detail) : 0, hint != NULL ? errhint("%s", hint) : 0));

@@ -152,6 +152,7 @@ aws_error_classify(AwsError *error, int http_status, const char *type, const cha
 
 	memset(error, 0, sizeof(*error));
 	error->http_status = http_status;
+	error->sent = true;
 	if (message != NULL)
 		aws_printable(error->message, sizeof(error->message), message, strlen(message));
 	if (has_type)

@@ -47,7 +47,8 @@ typedef struct AwsError
 								 * an answer; printable ASCII */
 	char message[AWS_MESSAGE_MAX + 1]; /* printable ASCII */
 	int http_status;                   /* 0: no answer */
-	bool maybe_applied;                /* a write that may have taken effect, now or still to come */
+	bool sent;          /* a part of the request may have left; without an answer: how far we came */
+	bool maybe_applied; /* a write that may have taken effect, now or still to come */
 } AwsError;
 
 /*
