@@ -115,8 +115,8 @@ request_repairs(const RotationFacts *f)
  *
  * Single: the role's present password is AWSCURRENT's, AWSPENDING's,
  * AWSPREVIOUS's, or one that we set; the last one may be in no version any
- * more, so there is nothing to log in with.  AWSPENDING's is only ever
- * replaced after its login was tried, or its label could not be moved.
+ * more, so there is nothing to log in with.  AWSPENDING's login must have been
+ * tried: that it failed is a reason to replace it.
  *
  * Alternating: the other twin's login, AWSCURRENT's to rotate, AWSPREVIOUS's
  * to repair.
@@ -134,7 +134,11 @@ has_authority(const RotationFacts *f, VersionRef target, VersionRef *proof)
 	if (is_alternating(f) && target == VERSION_PENDING)
 		return false;
 	if (!is_alternating(f) && pending_is_candidate(f) && f->role_has[VERSION_PENDING])
+	{
+		if (f->login[VERSION_PENDING] == LOGIN_NOT_TRIED)
+			*proof = VERSION_PENDING;
 		return true;
+	}
 	if (f->previous == VALUE_USABLE && f->role_has[VERSION_PREVIOUS])
 	{
 		*proof = VERSION_PREVIOUS;
@@ -158,7 +162,8 @@ prove_then(const RotationFacts *f, VersionRef proof, RotationAction action)
 static RotationAction
 confirm_current_then(const RotationFacts *f, RotationAction action)
 {
-	if (f->role_has[VERSION_CURRENT] && f->password_changed && !f->old_verifier_kept)
+	if (f->current == VALUE_USABLE && f->role_has[VERSION_CURRENT] && f->password_changed &&
+		!f->old_verifier_kept)
 		return prove_then(f, VERSION_CURRENT, action);
 	return action;
 }
@@ -166,11 +171,13 @@ confirm_current_then(const RotationFacts *f, RotationAction action)
 /*
  * May what this run did be taken back?  Not once a move may have reached AWS:
  * if it arrives after all, AWSCURRENT would have a password that the role no
- * longer has.
+ * longer has.  createSecret and testSecret have nothing to take back.
  */
 static bool
 can_restore(const RotationFacts *f)
 {
+	if (f->request == REQUEST_CREATE_SECRET || f->request == REQUEST_TEST_SECRET)
+		return false;
 	return f->old_verifier_kept && !f->move_may_arrive &&
 		   (is_alternating(f) || !f->role_has[VERSION_CURRENT]);
 }
@@ -203,8 +210,6 @@ give_up(const RotationFacts *f, RefuseReason reason)
 
 	if (reason == REFUSE_PENDING_LOGIN_FAILED)
 		refusal.version = VERSION_PENDING;
-	if (can_restore(f))
-		return act(ACTION_RESTORE_PASSWORD, VERSION_NONE);
 	if (f->current == VALUE_USABLE && !f->role_has[VERSION_CURRENT])
 	{
 		RotationAction action = repair(f, reason);
@@ -397,25 +402,41 @@ decide_event(const RotationFacts *f)
 	}
 }
 
+static RotationAction
+choose(const RotationFacts *f)
+{
+	if (f->move == MOVE_SUCCEEDED)
+		return act(ACTION_DONE, VERSION_NONE);
+	if (f->current == VALUE_NO_VERSION || f->current == VALUE_EMPTY)
+		return give_up(f, REFUSE_NO_CURRENT);
+	if (f->current == VALUE_UNUSABLE)
+		return give_up(f, REFUSE_CURRENT_UNUSABLE);
+
+	switch (f->request)
+	{
+		case REQUEST_ROTATE_NOW:
+			return decide_rotate_now(f);
+		case REQUEST_OBSERVE:
+			return decide_observe(f);
+		default:
+			return decide_event(f);
+	}
+}
+
 RotationAction
 decide(const RotationFacts *facts)
 {
-	if (facts->move == MOVE_SUCCEEDED)
-		return act(ACTION_DONE, VERSION_NONE);
-	if (facts->current == VALUE_NO_VERSION || facts->current == VALUE_EMPTY)
-		return give_up(facts, REFUSE_NO_CURRENT);
-	if (facts->current == VALUE_UNUSABLE)
-		return give_up(facts, REFUSE_CURRENT_UNUSABLE);
+	RotationAction action = choose(facts);
 
-	switch (facts->request)
-	{
-		case REQUEST_ROTATE_NOW:
-			return decide_rotate_now(facts);
-		case REQUEST_OBSERVE:
-			return decide_observe(facts);
-		default:
-			return decide_event(facts);
-	}
+	/*
+	 * No refusal leaves behind what this run has set.  But standbys that are
+	 * behind only put an alternating rotation off: the pending password stays,
+	 * the other twin's login works, and the next run has less to wait for.
+	 */
+	if (action.type == ACTION_REFUSE && can_restore(facts) &&
+		!(is_alternating(facts) && action.reason == REFUSE_STANDBYS_BEHIND))
+		return act(ACTION_RESTORE_PASSWORD, VERSION_NONE);
+	return action;
 }
 
 const char *

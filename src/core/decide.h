@@ -127,9 +127,10 @@ typedef enum StandbyState
  * name.
  *
  * AWSPREVIOUS is fetched only where it can matter: single, where the role's
- * password is neither AWSCURRENT's nor AWSPENDING's; alternating, where the
- * twin that AWSCURRENT names does not have its password.  Not fetched, it is
- * VALUE_NO_VERSION with role_has[] false.
+ * password is neither AWSCURRENT's nor AWSPENDING's (one that own_pending_only
+ * refuses does not count); alternating, where the twin that AWSCURRENT names
+ * does not have its password.  Not fetched, it is VALUE_NO_VERSION with
+ * role_has[] false.
  */
 typedef struct RotationFacts
 {
