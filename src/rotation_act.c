@@ -158,6 +158,7 @@ set_password_once(Rotation *rotation, const Version *version, RoleVerifier **old
 									 GUC_ACTION_LOCAL, true, 0, false);
 		MemoryContextSwitchTo(rotation->context);
 		*old = role_set_password(&rotation->role, version->secret.password, rotation->set_hash);
+		(void) role_lookup_oid(rotation->registration->role_oid, &rotation->role);
 		store_run_sets(rotation->run_id, version->id, rotation->set_hash);
 		INSTR_TIME_SET_CURRENT(rotation->lockout_start);
 		rotation_commit();
@@ -204,7 +205,6 @@ set_password(Rotation *rotation, VersionRef ref)
 		role_verifier_free(rotation->old_verifier);
 	rotation->old_verifier = old;
 	rotation->set_version_id = pstrdup(version->id);
-	memcpy(rotation->role.verifier_hash, rotation->set_hash, VERIFIER_HASH_LEN);
 	memcpy(rotation->seen_hash, rotation->set_hash, VERIFIER_HASH_LEN);
 	if (locks_out)
 		rotation->lockout_begun = true;
@@ -266,6 +266,7 @@ prove_login(Rotation *rotation, VersionRef ref)
 		.ssl = secret->ssl,
 		.hostaddr = registration->login_host,
 		.allow_plaintext_login = registration->allow_plaintext_login,
+		.md5_verifier = rotation->role.is_md5,
 		.roleid = registration->role_oid,
 		.current_user = registration->role_name,
 	};
