@@ -41,6 +41,13 @@ run_timeout_handler(void)
 }
 
 void
+rotation_check_time(void)
+{
+	if (run_timed_out)
+		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("canceling the run")));
+}
+
+void
 rotation_begin(void)
 {
 	MemoryContext context = CurrentMemoryContext;

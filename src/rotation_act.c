@@ -195,6 +195,9 @@ set_password(Rotation *rotation, VersionRef ref)
 	store_run_intends(rotation->run_id, version->id);
 	rotation_commit();
 
+	/* a dead synchronous standby stops the run here, before anything is changed */
+	rotation_check_time();
+
 	if (!set_password_once(rotation, version, &old))
 	{
 		rotation_observe(rotation);

@@ -140,6 +140,12 @@ extern Registration *rotation_register(Rotation *rotation);
 /* rotation_abandon.c */
 extern void rotation_abandon(Rotation *rotation);
 
+/*
+ * rotation.c: raise ERRCODE_QUERY_CANCELED where rotate_ext.worker_timeout is over.
+ * For after a commit: a cancelled wait for a synchronous standby raises nothing.
+ */
+extern void rotation_check_time(void);
+
 /* rotation.c: transactions of the worker.  The memory context stays what it was. */
 extern void rotation_begin(void);
 extern void rotation_commit(void);
