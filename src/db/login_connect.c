@@ -284,30 +284,36 @@ fail(LoginResult *result, const LoginTarget *target, LoginOutcome outcome, const
 }
 
 /*
- * libpq gave up.  authenticating: it was waiting for an authentication
- * request before that.  If it then still has its socket and the server said
- * no error, it was libpq that did not like the request.
+ * Was it libpq that refused the server's way of asking, by require_auth?  It
+ * has no code for that.  Its message, translated or not, quotes the value.
  */
 static bool
-connection_failed(const LoginConnection *connection, const LoginTarget *target, const LoginPolicy *policy,
-				  bool authenticating, LoginResult *result)
+is_method_refused(const LoginConnection *connection, const LoginPolicy *policy)
 {
+	return connection->filter == NULL && policy->method != LOGIN_METHOD_ANY &&
+		   strstr(PQerrorMessage(connection->conn), require_auth(policy->method)) != NULL;
+}
+
+/* libpq gave up: why? */
+static bool
+connection_failed(const LoginConnection *connection, const LoginTarget *target, const LoginPolicy *policy,
+				  LoginResult *result)
+{
+	const char *text = PQerrorMessage(connection->conn);
 	char sqlstate[6];
 	char *message;
 
 	if (connection->filter != NULL && login_filter_refused(connection->filter) != NULL)
 		return fail(result, target, LOGIN_METHOD_REFUSED, login_filter_refused(connection->filter));
-	if (find_server_error(PQerrorMessage(connection->conn), sqlstate, &message))
+	if (find_server_error(text, sqlstate, &message))
 	{
 		set_outcome(result, sqlstate);
 		login_set_message(result, target, message);
 		pfree(message);
 		return false;
 	}
-	if (authenticating && policy->method != LOGIN_METHOD_ANY &&
-		PQsocket(connection->conn) != PGINVALID_SOCKET)
-		return fail(result, target, LOGIN_METHOD_REFUSED, PQerrorMessage(connection->conn));
-	return fail(result, target, LOGIN_CANNOT_CONNECT, PQerrorMessage(connection->conn));
+	return fail(result, target,
+				is_method_refused(connection, policy) ? LOGIN_METHOD_REFUSED : LOGIN_CANNOT_CONNECT, text);
 }
 
 /* Wait until the server's socket is ready; false: the deadline has passed. */
@@ -366,12 +372,10 @@ poll_connection(LoginConnection *connection, const LoginTarget *target, const Lo
 	PostgresPollingStatusType polling = PGRES_POLLING_WRITING;
 
 	if (PQstatus(connection->conn) == CONNECTION_BAD)
-		return connection_failed(connection, target, policy, false, result);
+		return connection_failed(connection, target, policy, result);
 
 	for (;;)
 	{
-		bool authenticating = PQstatus(connection->conn) == CONNECTION_AWAITING_RESPONSE;
-
 		if (!wait_for_socket(connection,
 							 polling == PGRES_POLLING_READING ? WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE))
 			return fail(result, target, LOGIN_CANNOT_CONNECT, "timeout expired");
@@ -382,7 +386,7 @@ poll_connection(LoginConnection *connection, const LoginTarget *target, const Lo
 		if (polling == PGRES_POLLING_OK)
 			return true;
 		if (polling == PGRES_POLLING_FAILED)
-			return connection_failed(connection, target, policy, authenticating, result);
+			return connection_failed(connection, target, policy, result);
 
 		/* the startup packet is sent, nothing is read yet */
 		if (filter && connection->filter == NULL &&
