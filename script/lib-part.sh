@@ -198,6 +198,7 @@ part_regress()
 	pg_ctl -D "$base/data" -m immediate stop >/dev/null
 	if [ $status -ne 0 ]; then
 		{
+			tail -n 40 "$ROTATE_TEST_DIR/log/regress.log"
 			head -n 300 regression.diffs 2>/dev/null
 			echo "-- the end of the server's log"
 			tail -n 60 "$base/server.log"
