@@ -15,10 +15,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
-#include "utils/timeout.h"
 
 #include "guc.h"
 #include "identity.h"
@@ -27,67 +24,6 @@
 
 /* More actions than any run needs without someone else changing labels or passwords under it. */
 #define MAX_ACTIONS 40
-
-static volatile sig_atomic_t run_timed_out = false;
-
-/* statement_timeout does nothing in a background worker */
-static void
-run_timeout_handler(void)
-{
-	run_timed_out = true;
-	InterruptPending = true;
-	QueryCancelPending = true;
-	SetLatch(MyLatch);
-}
-
-void
-rotation_check_time(void)
-{
-	if (run_timed_out)
-		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("canceling the run")));
-}
-
-void
-rotation_begin(void)
-{
-	MemoryContext context = CurrentMemoryContext;
-
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	MemoryContextSwitchTo(context);
-}
-
-void
-rotation_commit(void)
-{
-	MemoryContext context = CurrentMemoryContext;
-
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
-}
-
-double
-rotation_elapsed_ms(const Rotation *rotation)
-{
-	instr_time now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	INSTR_TIME_SUBTRACT(now, rotation->started);
-	return INSTR_TIME_GET_MILLISEC(now);
-}
-
-void
-rotation_notice(RotationResult *result, int elevel, const char *message, const char *detail, const char *hint)
-{
-	RotationNotice *notice = palloc(sizeof(RotationNotice));
-
-	notice->elevel = elevel;
-	notice->message = pstrdup(message);
-	notice->detail = detail ? pstrdup(detail) : NULL;
-	notice->hint = hint ? pstrdup(hint) : NULL;
-	result->notices = lappend(result->notices, notice);
-}
 
 /* The region in an ARN (arn:aws:secretsmanager:eu-central-1:…), or NULL where the name is no ARN. */
 static char *
@@ -343,9 +279,7 @@ fail(Rotation *rotation)
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(rotation->context);
 
-	disable_timeout(USER_TIMEOUT, false);
-	QueryCancelPending = false;
-	if (run_timed_out && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	if (rotation_stop_time() && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		error->message =
 			psprintf("the run took longer than rotate_ext.worker_timeout (%d ms)", rotate_worker_timeout);
 
@@ -401,8 +335,7 @@ rotation_run(const RotationOrder *order, RotationResult *result)
 	rotation->result = result;
 	INSTR_TIME_SET_CURRENT(rotation->started);
 
-	RegisterTimeout(USER_TIMEOUT, run_timeout_handler);
-	enable_timeout_after(USER_TIMEOUT, rotate_worker_timeout);
+	rotation_start_time();
 
 	MemoryContextSwitchTo(rotation->context);
 	initStringInfo(&rotation->phases);
@@ -415,7 +348,7 @@ rotation_run(const RotationOrder *order, RotationResult *result)
 		fail(rotation);
 	}
 	PG_END_TRY();
-	disable_timeout(USER_TIMEOUT, false);
+	(void) rotation_stop_time();
 
 	result->total_us = (int64) (rotation_elapsed_ms(rotation) * 1000);
 	if (rotation->client != NULL)

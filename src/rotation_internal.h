@@ -88,17 +88,40 @@ typedef struct Rotation
 	StringInfoData phases; /* JSON array without its brackets */
 } Rotation;
 
-/* rotation_observe.c: fill the facts from Secrets Manager and pg_authid. */
-extern void rotation_observe(Rotation *rotation);
+/*
+ * rotation_state.c
+ *
+ * The time limit of the run (rotate_ext.worker_timeout): statement_timeout does
+ * nothing in a background worker.  When it is over, the run is cancelled as by
+ * pg_cancel_backend().  rotation_stop_time() says whether that happened.
+ * rotation_check_time() raises ERRCODE_QUERY_CANCELED where it is over: for after a
+ * commit, since a cancelled wait for a synchronous standby raises nothing.
+ */
+extern void rotation_start_time(void);
+extern bool rotation_stop_time(void);
+extern void rotation_check_time(void);
 
-/* The facts that follow from what this run has done and from where the labels are. */
-extern void rotation_derive_facts(Rotation *rotation);
+/* Milliseconds since the start of the run. */
+extern double rotation_elapsed_ms(const Rotation *rotation);
+
+/* Transactions of the worker.  The memory context stays what it was. */
+extern void rotation_begin(void);
+extern void rotation_commit(void);
+
+/* sm_perform(), and count the requests. */
+extern void rotation_perform(Rotation *rotation, SmCall **calls, int ncalls);
 
 /* What is known of the login of the version that carries the label, or NULL. */
 extern TriedLogin *rotation_tried_login(const Rotation *rotation, VersionRef ref);
 
 /* Every proof is forgotten: the role's password has changed. */
 extern void rotation_forget_proofs(Rotation *rotation);
+
+/* rotation_observe.c: fill the facts from Secrets Manager and pg_authid. */
+extern void rotation_observe(Rotation *rotation);
+
+/* The facts that follow from what this run has done and from where the labels are. */
+extern void rotation_derive_facts(Rotation *rotation);
 
 /* What the registered role must be to be rotated at all; raises otherwise.  Needs a transaction. */
 extern void rotation_check_role(Rotation *rotation);
@@ -111,9 +134,6 @@ extern void rotation_act(Rotation *rotation, RotationAction action);
 
 /* Write the old verifier back, if the role still has the one we wrote; ends the lockout.  Opens a transaction. */
 extern void rotation_restore(Rotation *rotation);
-
-/* Milliseconds since the start of the run. */
-extern double rotation_elapsed_ms(const Rotation *rotation);
 
 /* rotation_refuse.c: turn a refusal into an error. */
 pg_noreturn extern void rotation_refuse(Rotation *rotation, RotationAction action);
@@ -128,9 +148,6 @@ extern VersionProblem *version_problem_from_parse(const SecretValueError *error)
 /* What can be known from the description alone: is this a secret that we may rotate?  Raises otherwise. */
 extern void rotation_check_description(const Rotation *rotation, const SmDescription *description);
 
-/* Perform and count. */
-extern void rotation_perform(Rotation *rotation, SmCall **calls, int ncalls);
-
 /*
  * rotation_register.c: check the secret and the role of the order, and make
  * the registration, in the run's context; nothing is stored.
@@ -139,15 +156,5 @@ extern Registration *rotation_register(Rotation *rotation);
 
 /* rotation_abandon.c */
 extern void rotation_abandon(Rotation *rotation);
-
-/*
- * rotation.c: raise ERRCODE_QUERY_CANCELED where rotate_ext.worker_timeout is over.
- * For after a commit: a cancelled wait for a synchronous standby raises nothing.
- */
-extern void rotation_check_time(void);
-
-/* rotation.c: transactions of the worker.  The memory context stays what it was. */
-extern void rotation_begin(void);
-extern void rotation_commit(void);
 
 #endif /* ROTATE_EXT_ROTATION_INTERNAL_H */

@@ -229,16 +229,6 @@ random_password_call(Rotation *rotation)
 	return sm_get_random_password(rotation->client, registration->password_length, exclude);
 }
 
-void
-rotation_perform(Rotation *rotation, SmCall **calls, int ncalls)
-{
-	int i;
-
-	sm_perform(rotation->client, calls, ncalls);
-	for (i = 0; i < ncalls; i++)
-		rotation->requests += calls[i]->attempts;
-}
-
 /* One version's value by itself. */
 static VersionValue
 observe_one_value(Rotation *rotation, VersionRef ref)
@@ -343,36 +333,6 @@ matches(const Rotation *rotation, VersionRef ref)
 
 	return version->has_secret && version->problem == NULL &&
 		   role_password_matches(rotation->role.oid, version->secret.password);
-}
-
-TriedLogin *
-rotation_tried_login(const Rotation *rotation, VersionRef ref)
-{
-	const char *id = rotation->versions[ref].id;
-	ListCell *cell;
-
-	foreach (cell, rotation->logins)
-	{
-		TriedLogin *tried = lfirst(cell);
-
-		if (id != NULL && strcmp(tried->version_id, id) == 0)
-			return tried;
-	}
-	return NULL;
-}
-
-void
-rotation_forget_proofs(Rotation *rotation)
-{
-	ListCell *cell;
-
-	foreach (cell, rotation->logins)
-	{
-		TriedLogin *tried = lfirst(cell);
-
-		if (tried->proof == LOGIN_PROVED)
-			tried->proof = LOGIN_NOT_TRIED;
-	}
 }
 
 static bool

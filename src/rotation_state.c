@@ -1,0 +1,137 @@
+/*-------------------------------------------------------------------------
+ *
+ * rotation_state.c
+ *	  What every part of a run uses: its time, its transactions, its requests,
+ *	  and what it has learnt of logins.
+ *
+ * src/rotation_state.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+
+#include "guc.h"
+#include "rotation_internal.h"
+
+static volatile sig_atomic_t run_timed_out = false;
+
+/* statement_timeout does nothing in a background worker */
+static void
+run_timeout_handler(void)
+{
+	run_timed_out = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+void
+rotation_start_time(void)
+{
+	run_timed_out = false;
+	RegisterTimeout(USER_TIMEOUT, run_timeout_handler);
+	enable_timeout_after(USER_TIMEOUT, rotate_worker_timeout);
+}
+
+bool
+rotation_stop_time(void)
+{
+	disable_timeout(USER_TIMEOUT, false);
+	QueryCancelPending = false;
+	return run_timed_out;
+}
+
+void
+rotation_check_time(void)
+{
+	if (run_timed_out)
+		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("canceling the run")));
+}
+
+void
+rotation_begin(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(context);
+}
+
+void
+rotation_commit(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
+double
+rotation_elapsed_ms(const Rotation *rotation)
+{
+	instr_time now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, rotation->started);
+	return INSTR_TIME_GET_MILLISEC(now);
+}
+
+void
+rotation_notice(RotationResult *result, int elevel, const char *message, const char *detail, const char *hint)
+{
+	RotationNotice *notice = palloc(sizeof(RotationNotice));
+
+	notice->elevel = elevel;
+	notice->message = pstrdup(message);
+	notice->detail = detail ? pstrdup(detail) : NULL;
+	notice->hint = hint ? pstrdup(hint) : NULL;
+	result->notices = lappend(result->notices, notice);
+}
+
+void
+rotation_perform(Rotation *rotation, SmCall **calls, int ncalls)
+{
+	int i;
+
+	sm_perform(rotation->client, calls, ncalls);
+	for (i = 0; i < ncalls; i++)
+		rotation->requests += calls[i]->attempts;
+}
+
+TriedLogin *
+rotation_tried_login(const Rotation *rotation, VersionRef ref)
+{
+	const char *id = rotation->versions[ref].id;
+	ListCell *cell;
+
+	foreach (cell, rotation->logins)
+	{
+		TriedLogin *tried = lfirst(cell);
+
+		if (id != NULL && strcmp(tried->version_id, id) == 0)
+			return tried;
+	}
+	return NULL;
+}
+
+void
+rotation_forget_proofs(Rotation *rotation)
+{
+	ListCell *cell;
+
+	foreach (cell, rotation->logins)
+	{
+		TriedLogin *tried = lfirst(cell);
+
+		if (tried->proof == LOGIN_PROVED)
+			tried->proof = LOGIN_NOT_TRIED;
+	}
+}
