@@ -133,11 +133,13 @@ check_rotate_now(const State *start, bool force)
 			   !result.done && memcmp(after->label, before->label, sizeof(after->label)) == 0);
 		if (expected == PROSPECT_CURRENT)
 			expect(CHECK_ROTATE_NOW_REFUSES, logs_in(after, VERSION_CURRENT));
+		if (logs_in(before, VERSION_CURRENT))
+			expect(CHECK_REFUSED_UNTOUCHED, same_roles(before, after));
 	}
 	if (!is_known(before) && !has_password(before, VERSION_PENDING))
 		expect(CHECK_UNKNOWN_UNTOUCHED, same_world(before, after));
 
-	if (alternating() && result.done && result.count[ACTION_WAIT_FOR_STANDBYS] > 0)
+	if (alternating() && result.done && logs_in(before, VERSION_CURRENT))
 	{
 		memcpy(end.w.role, end.w.replica, sizeof(end.w.role));
 		expect(CHECK_SURVIVES_PROMOTION, logs_in(after, VERSION_CURRENT));
