@@ -1,0 +1,205 @@
+/*-------------------------------------------------------------------------
+ *
+ * test_endpoint.c
+ *	  Unit test of src/core/endpoint.c.
+ *
+ * Covers: core/endpoint.
+ *
+ * test/unit/test_endpoint.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "core/endpoint.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int passed;
+static int failed;
+
+static void
+check(bool condition, const char *what, const char *input)
+{
+	if (condition)
+		passed++;
+	else
+	{
+		failed++;
+		printf("not ok: %s: \"%s\"\n", what, input);
+	}
+}
+
+#define LABEL63 "abcdefghijklmnopqrstuvwxyz-abcdefghijklmnopqrstuvwxyz-012345678"
+
+static void
+test_regions(void)
+{
+	static const char *const valid[] = {"us-east-1", "a", "eusc-de-east-1", LABEL63};
+	static const char *const invalid[] = {"",     "US-EAST-1", "us-east-1.",  "us.east",    "-us",
+										  "us-",  "us east",   "us/east",     "us-east-1#", "us@east",
+										  "us:1", "us%2f",     "us-east-1\n", "us_east",    "\xc3\xa9",
+										  "..",   LABEL63 "a"};
+	AwsEndpoint endpoint;
+
+	for (size_t i = 0; i < sizeof(valid) / sizeof(valid[0]); i++)
+	{
+		check(aws_region_is_valid(valid[i]), "valid region", valid[i]);
+		check(aws_endpoint_for_region("secretsmanager", valid[i], &endpoint) == AWS_ENDPOINT_OK,
+			  "endpoint of a valid region", valid[i]);
+	}
+	for (size_t i = 0; i < sizeof(invalid) / sizeof(invalid[0]); i++)
+	{
+		check(!aws_region_is_valid(invalid[i]), "invalid region", invalid[i]);
+		check(aws_endpoint_for_region("secretsmanager", invalid[i], &endpoint) == AWS_ENDPOINT_BAD_REGION &&
+				  endpoint.host[0] == '\0',
+			  "endpoint of an invalid region", invalid[i]);
+	}
+}
+
+static void
+test_partitions(void)
+{
+	/* those that the distribution's botocore may be too old for, and one of a service with "-fips" */
+	static const char *const known[][3] = {
+		{"secretsmanager", "us-east-1", "secretsmanager.us-east-1.amazonaws.com"},
+		{"secretsmanager", "us-gov-west-1", "secretsmanager.us-gov-west-1.amazonaws.com"},
+		{"secretsmanager", "cn-north-1", "secretsmanager.cn-north-1.amazonaws.com.cn"},
+		{"secretsmanager", "us-iso-east-1", "secretsmanager.us-iso-east-1.c2s.ic.gov"},
+		{"secretsmanager", "us-isob-east-1", "secretsmanager.us-isob-east-1.sc2s.sgov.gov"},
+		{"secretsmanager", "eu-isoe-west-1", "secretsmanager.eu-isoe-west-1.cloud.adc-e.uk"},
+		{"secretsmanager", "us-isof-south-1", "secretsmanager.us-isof-south-1.csp.hci.ic.gov"},
+		{"secretsmanager", "eusc-de-east-1", "secretsmanager.eusc-de-east-1.amazonaws.eu"},
+		{"secretsmanager-fips", "us-east-2", "secretsmanager-fips.us-east-2.amazonaws.com"},
+	};
+	AwsEndpoint endpoint;
+	char url[300];
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+	{
+		aws_endpoint_for_region(known[i][0], known[i][1], &endpoint);
+		snprintf(url, sizeof(url), "https://%s/", known[i][2]);
+		check(strcmp(endpoint.host, known[i][2]) == 0, "host", known[i][1]);
+		check(strcmp(endpoint.authority, known[i][2]) == 0, "authority", known[i][1]);
+		check(strcmp(endpoint.url, url) == 0, "url", known[i][1]);
+		check(endpoint.https && endpoint.port == 443, "https on its own port", known[i][1]);
+	}
+}
+
+static void
+test_good_urls(void)
+{
+	static const struct
+	{
+		const char *url;
+		bool https;
+		const char *host;
+		int port;
+		const char *authority;
+		const char *normal;
+	} cases[] = {
+		{"https://example.com", true, "example.com", 443, "example.com", "https://example.com/"},
+		{"https://example.com/", true, "example.com", 443, "example.com", "https://example.com/"},
+		{"HTTPS://Example.COM", true, "example.com", 443, "example.com", "https://example.com/"},
+		{"https://example.com:443", true, "example.com", 443, "example.com", "https://example.com/"},
+		{"https://example.com:80", true, "example.com", 80, "example.com:80", "https://example.com:80/"},
+		{"https://example.com:65535/", true, "example.com", 65535, "example.com:65535",
+		 "https://example.com:65535/"},
+		{"https://10.0.0.1", true, "10.0.0.1", 443, "10.0.0.1", "https://10.0.0.1/"},
+		{"https://[2001:DB8::1]:8443", true, "2001:db8::1", 8443, "[2001:db8::1]:8443",
+		 "https://[2001:db8::1]:8443/"},
+		{"https://a_b.internal", true, "a_b.internal", 443, "a_b.internal", "https://a_b.internal/"},
+		{"http://localhost", false, "localhost", 80, "localhost", "http://localhost/"},
+		{"http://LOCALHOST:443", false, "localhost", 443, "localhost:443", "http://localhost:443/"},
+		{"http://127.0.0.1:4566", false, "127.0.0.1", 4566, "127.0.0.1:4566", "http://127.0.0.1:4566/"},
+		{"http://127.255.0.1", false, "127.255.0.1", 80, "127.255.0.1", "http://127.255.0.1/"},
+		{"http://[::1]:80", false, "::1", 80, "[::1]", "http://[::1]/"},
+	};
+	AwsEndpoint endpoint;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		check(aws_endpoint_parse(cases[i].url, &endpoint) == AWS_ENDPOINT_OK, "good url", cases[i].url);
+		check(endpoint.https == cases[i].https, "scheme", cases[i].url);
+		check(strcmp(endpoint.host, cases[i].host) == 0, "host", cases[i].url);
+		check(endpoint.port == cases[i].port, "port", cases[i].url);
+		check(strcmp(endpoint.authority, cases[i].authority) == 0, "authority", cases[i].url);
+		check(strcmp(endpoint.url, cases[i].normal) == 0, "url", cases[i].url);
+	}
+}
+
+static void
+test_bad_urls(void)
+{
+	static const struct
+	{
+		const char *url;
+		AwsEndpointStatus status;
+	} cases[] = {
+		{"", AWS_ENDPOINT_NOT_A_URL},
+		{"example.com", AWS_ENDPOINT_NOT_A_URL},
+		{"ftp://example.com", AWS_ENDPOINT_NOT_A_URL},
+		{"https:/example.com", AWS_ENDPOINT_NOT_A_URL},
+		{" https://example.com", AWS_ENDPOINT_NOT_A_URL},
+		{"http://example.com", AWS_ENDPOINT_PLAIN_HTTP},
+		{"http://128.0.0.1", AWS_ENDPOINT_PLAIN_HTTP},
+		{"http://169.254.169.254", AWS_ENDPOINT_PLAIN_HTTP},
+		{"http://[::2]", AWS_ENDPOINT_PLAIN_HTTP},
+		{"http://[::ffff:127.0.0.1]", AWS_ENDPOINT_PLAIN_HTTP},
+		{"http://127.1", AWS_ENDPOINT_PLAIN_HTTP},
+		{"http://2130706433", AWS_ENDPOINT_PLAIN_HTTP},
+		{"http://localhost.example.com", AWS_ENDPOINT_PLAIN_HTTP},
+		{"http://127.0.0.1.example.com", AWS_ENDPOINT_PLAIN_HTTP},
+		{"https://user@example.com", AWS_ENDPOINT_USER_INFO},
+		{"https://user:secret@example.com", AWS_ENDPOINT_USER_INFO},
+		{"http://127.0.0.1@example.com", AWS_ENDPOINT_USER_INFO},
+		{"http://127.0.0.1:80@example.com", AWS_ENDPOINT_USER_INFO},
+		{"https://", AWS_ENDPOINT_BAD_HOST},
+		{"https:///", AWS_ENDPOINT_BAD_HOST},
+		{"https://:443", AWS_ENDPOINT_BAD_HOST},
+		{"https://a..b", AWS_ENDPOINT_BAD_HOST},
+		{"https://.a", AWS_ENDPOINT_BAD_HOST},
+		{"https://a b", AWS_ENDPOINT_BAD_HOST},
+		{"https://a\nb", AWS_ENDPOINT_BAD_HOST},
+		{"https://a%2fb", AWS_ENDPOINT_BAD_HOST},
+		{"https://a\\b", AWS_ENDPOINT_BAD_HOST},
+		{"https://\xc3\xa9", AWS_ENDPOINT_BAD_HOST},
+		{"https://[::1", AWS_ENDPOINT_BAD_HOST},
+		{"https://[1.2.3.4]", AWS_ENDPOINT_BAD_HOST},
+		{"https://[example.com]", AWS_ENDPOINT_BAD_HOST},
+		{"https://" LABEL63 "a.com", AWS_ENDPOINT_BAD_HOST},
+		{"https://" LABEL63 "." LABEL63 "." LABEL63 "." LABEL63, AWS_ENDPOINT_BAD_HOST},
+		{"https://a:", AWS_ENDPOINT_BAD_PORT},
+		{"https://a:0", AWS_ENDPOINT_BAD_PORT},
+		{"https://a:65536", AWS_ENDPOINT_BAD_PORT},
+		{"https://a:99999999999999999999", AWS_ENDPOINT_BAD_PORT},
+		{"https://a:x", AWS_ENDPOINT_BAD_PORT},
+		{"https://a:1x", AWS_ENDPOINT_BAD_PORT},
+		{"https://[::1]x", AWS_ENDPOINT_BAD_PORT},
+		{"https://a/b", AWS_ENDPOINT_HAS_PATH},
+		{"https://a//", AWS_ENDPOINT_HAS_PATH},
+		{"https://a?b", AWS_ENDPOINT_HAS_PATH},
+		{"https://a/#b", AWS_ENDPOINT_HAS_PATH},
+		{"https://a/@b", AWS_ENDPOINT_HAS_PATH},
+	};
+	AwsEndpoint endpoint;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		memset(&endpoint, 'x', sizeof(endpoint));
+		check(aws_endpoint_parse(cases[i].url, &endpoint) == cases[i].status, "bad url", cases[i].url);
+		check(endpoint.host[0] == '\0' && endpoint.url[0] == '\0', "bad url leaves nothing", cases[i].url);
+		check(strcmp(aws_endpoint_problem(cases[i].status), aws_endpoint_problem(AWS_ENDPOINT_OK)) != 0,
+			  "its problem has words", cases[i].url);
+	}
+}
+
+int
+main(void)
+{
+	test_regions();
+	test_partitions();
+	test_good_urls();
+	test_bad_urls();
+	printf("%d passed, %d failed\n", passed, failed);
+	return failed == 0 ? 0 : 1;
+}
