@@ -144,12 +144,6 @@ postmaster_listens(const IpAddress *ip)
 	return covered;
 }
 
-static bool
-is_own_listener(const IpAddress *ip, int port)
-{
-	return port == PostPortNumber && is_own_machine(ip) && postmaster_listens(ip);
-}
-
 /* Is the directory one of unix_socket_directories? */
 static bool
 is_own_socket(const char *directory, int port)
@@ -177,6 +171,28 @@ is_own_socket(const char *directory, int port)
 	return found;
 }
 
+/*
+ * A name such as localhost often has an address of this machine that
+ * listen_addresses leaves out, beside one that it covers.  Applications find
+ * nobody there and go on to the next; so do we, without trying: whoever did
+ * answer there would be a stranger.
+ */
+static int
+leave_out_unheard(LoginAddress *addresses, int count)
+{
+	bool heard = false;
+	int kept = 0;
+
+	for (int i = 0; i < count; i++)
+		heard = heard || addresses[i].own_listener;
+	for (int i = 0; i < count; i++)
+	{
+		if (!heard || !addresses[i].own_machine || addresses[i].own_listener)
+			addresses[kept++] = addresses[i];
+	}
+	return kept;
+}
+
 static int
 resolve_ip(const char *host, int port, LoginAddress *addresses, const char **why)
 {
@@ -199,13 +215,14 @@ resolve_ip(const char *host, int port, LoginAddress *addresses, const char **why
 		if (!to_ip(item->ai_addr, &ip) || getnameinfo(item->ai_addr, item->ai_addrlen, address->text,
 													  sizeof(address->text), NULL, 0, NI_NUMERICHOST) != 0)
 			continue;
-		address->own_listener = is_own_listener(&ip, port);
+		address->own_machine = is_own_machine(&ip);
+		address->own_listener = address->own_machine && port == PostPortNumber && postmaster_listens(&ip);
 		count++;
 	}
 	freeaddrinfo(list);
 	if (count == 0)
 		*why = "the name has no IP address";
-	return count;
+	return leave_out_unheard(addresses, count);
 }
 
 int

@@ -22,12 +22,14 @@ typedef struct LoginAddress
 {
 	char text[NI_MAXHOST]; /* numeric, or the socket's directory */
 	bool is_socket;        /* a Unix-domain socket */
+	bool own_machine;      /* an IP address of this machine */
 	bool own_listener;     /* this postmaster listens there */
 } LoginAddress;
 
 /*
  * The addresses of a name, a numeric address, or a socket directory ('/' or
- * '@' first), in the resolver's order.  Returns how many; 0: none, and *why
+ * '@' first), in the resolver's order; of a name that leads to our listener,
+ * without other addresses of this machine.  Returns how many; 0: none, and *why
  * says so (static, or the resolver's text).  Raises out of memory only.
  */
 extern int login_resolve(const char *host, int port, LoginAddress *addresses, const char **why);
