@@ -142,12 +142,13 @@ sub set
 	foreach my $name (sort keys %settings)
 	{
 		my $value = $settings{$name};
+		# adjust_conf changes what is there, and adds nothing
+		$self->{node}->adjust_conf('postgresql.conf', $name, undef);
 		if (defined $value)
 		{
 			$value =~ s/'/''/g;
-			$value = "'$value'";
+			$self->{node}->append_conf('postgresql.conf', "$name = '$value'");
 		}
-		$self->{node}->adjust_conf('postgresql.conf', $name, $value);
 	}
 	$self->reload;
 	return;
@@ -287,6 +288,7 @@ sub error_is
 	my $error = $self->sql_error($sql, %options);
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
+	$self->{last_error} = { %{ $error || {} } };
 	if (!defined $error)
 	{
 		fail($name);
@@ -301,6 +303,56 @@ sub error_is
 	}
 	return is_deeply({ map { $_ => "$error->{$_}" } keys %$expected }, { map { $_ => "$expected->{$_}" } keys %$expected },
 		$name);
+}
+
+# refused(SQL, {sqlstate, message, detail, hint}, NAME, role, secret, runs, ...):
+# the error, and what it must leave behind: the role's verifier and the secret
+# as they were, no password in any text, and a failed run with this very error
+# in rotate_history.  role, secret: what to look at, where there is such a
+# thing.  runs => 0: nothing is recorded (rotate_register, dry_run).
+sub refused
+{
+	my ($self, $sql, $expected, $name, %options) = @_;
+	my ($role, $secret) = delete @options{qw(role secret)};
+	my $runs = delete $options{runs};
+	my %where = map { $_ => $options{$_} } grep { exists $options{$_} } 'database';
+	my $verifier = 'SELECT rolpassword FROM pg_authid WHERE rolname = ' . literal(defined $role ? $role : '');
+	my $last = 'SELECT coalesce(max(run_id), 0) FROM rotate_history';
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	$runs = 1 unless defined $runs;
+	return subtest $name => sub {
+		my $before = $self->row("SELECT ($last) AS run, ($verifier) AS verifier", %where);
+		my $state = defined $secret ? $self->{emulator}->secret($secret) : undef;
+
+		$self->error_is($sql, $expected, 'the error', %options) or return;
+		my $error = $self->{last_error};
+		my $after = $self->row("SELECT ($verifier) AS verifier, "
+			  . '(SELECT coalesce(json_agg(r), \'[]\') FROM (SELECT outcome, sqlstate, error, hint '
+			  . "FROM rotate_history WHERE run_id > $before->{run}) r) AS runs", %where);
+		is($after->{verifier}, $before->{verifier}, 'the role is as before');
+		is_deeply(defined $secret ? $self->{emulator}->secret($secret) : undef, $state, 'the secret is as before');
+
+		my $text = $error->{message} . ($error->{detail} ne '' ? "\nDETAIL:  $error->{detail}" : '');
+		is_deeply(
+			$after->{runs},
+			[ ({ outcome => 'failed', sqlstate => $error->{sqlstate}, error => $text, hint => $error->{hint} || undef })
+				x $runs ],
+			$runs ? 'rotate_history has it' : 'rotate_history has nothing of it');
+
+		my @told = grep { index("$text $error->{hint}", $_) >= 0 } $self->_passwords($secret);
+		is(scalar(@told), 0, 'no password is told');
+	};
+}
+
+# Every password in the secret's versions that no other text looks like.
+sub _passwords
+{
+	my ($self, $secret) = @_;
+	return unless defined $secret;
+	return grep { length($_) >= 8 }
+	  map { defined $_->{string} && $_->{string} =~ /"password"\s*:\s*"((?:[^"\\]|\\.)*)"/s ? $1 : () }
+	  values %{ $self->{emulator}->secret($secret)->{versions} };
 }
 
 # scram_verifier(PASSWORD): as PostgreSQL would make it of an ASCII password.
