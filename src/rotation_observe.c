@@ -433,7 +433,7 @@ rotation_observe(Rotation *rotation)
 	facts->previous = VALUE_NO_VERSION;
 	observe_role(rotation);
 	if (versions[VERSION_PREVIOUS].id != NULL && !facts->role_has[VERSION_CURRENT] &&
-		!facts->role_has[VERSION_PENDING])
+		!(facts->role_has[VERSION_PENDING] && (facts->pending_written_by_us || !facts->own_pending_only)))
 	{
 		facts->previous = observe_one_value(rotation, VERSION_PREVIOUS);
 		observe_role(rotation);
