@@ -47,6 +47,7 @@ CASES = {
     "indented keys": ("credentials", "[default]\n  region = x\n  aws_access_key_id = AKID\n", "default"),
     "indented deeper": ("credentials", "[default]\n  region = x\n    aws_access_key_id = AKID\n", "default"),
     "indented less": ("credentials", "[default]\n    region = x\n  aws_access_key_id = AKID\n", "default"),
+    "indented keys in a second section": ("credentials", "[a]\nregion = x\n[default]\n  region = y\n", "default"),
     "continued value": ("credentials", "[default]\nregion = x\n  y\n  z\n", "default"),
     "continued after a blank line": ("credentials", "[default]\nregion = x\n\n  y\n", "default"),
     "continued after a comment": ("credentials", "[default]\nregion = x\n# c\n  y\n", "default"),

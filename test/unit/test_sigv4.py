@@ -120,7 +120,8 @@ VANILLA_SIGNED = (
 
 REFUSED = {
     "a line end in a header's value": {"headers": [("X-A", "a\r\nX-B: c")]},
-    "a control character in a header's value": {"headers": [("X-A", "a\x01")]},
+    "a control character in a header's value": {"headers": [("X-A", "a\x1f")]},
+    "a DEL in a header's value": {"headers": [("X-A", "a\x7f")]},
     "a character that is not ASCII in a header's value": {"headers": [("X-A", "é")]},
     "a line end in a header's name": {"headers": [("X\nA", "a")]},
     "a header without a name": {"headers": [("", "a")]},
