@@ -44,7 +44,9 @@ rotation_abandon(Rotation *rotation)
 						   pending->id == NULL
 							   ? "No version carries AWSPENDING."
 							   : "AWSPENDING is on AWSCURRENT's version: the latest rotation is finished.")));
-	if (rotation->facts.role_has[VERSION_PENDING] || is_set_for_pending(rotation))
+	/* a pending version with AWSCURRENT's own password is in nobody's way */
+	if (!rotation->facts.role_has[VERSION_CURRENT] &&
+		(rotation->facts.role_has[VERSION_PENDING] || is_set_for_pending(rotation)))
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

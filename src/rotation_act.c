@@ -46,8 +46,7 @@ need_random_password(Rotation *rotation)
 	if (rotation->random_password != NULL)
 		return;
 
-	call = sm_get_random_password(rotation->client, rotation->registration->password_length,
-								  rotation->registration->exclude_characters);
+	call = rotation_random_password_call(rotation);
 	rotation_perform(rotation, &call, 1);
 	if (!call->ok)
 		sm_ereport(call, ROTATION_SECRET(rotation));

@@ -111,6 +111,9 @@ extern void rotation_commit(void);
 /* sm_perform(), and count the requests. */
 extern void rotation_perform(Rotation *rotation, SmCall **calls, int ncalls);
 
+/* The password that CREATE_PENDING needs, asked for in Secrets Manager's encoding.  Opens a transaction. */
+extern SmCall *rotation_random_password_call(Rotation *rotation);
+
 /* What is known of the login of the version that carries the label, or NULL. */
 extern TriedLogin *rotation_tried_login(const Rotation *rotation, VersionRef ref);
 

@@ -218,14 +218,17 @@ get_value_call(Rotation *rotation, VersionRef ref)
 							   version_ref_label(ref));
 }
 
-/* The password that CREATE_PENDING will need, in Secrets Manager's encoding. */
-static SmCall *
-random_password_call(Rotation *rotation)
+SmCall *
+rotation_random_password_call(Rotation *rotation)
 {
 	const Registration *registration = rotation->registration;
+	MemoryContext context = CurrentMemoryContext;
 	char *exclude = registration->exclude_characters;
 
-	exclude = pg_server_to_any(exclude, strlen(exclude), PG_UTF8);
+	/* conversions are looked up in a catalog, and their result would go with the transaction */
+	rotation_begin();
+	exclude = MemoryContextStrdup(context, pg_server_to_any(exclude, strlen(exclude), PG_UTF8));
+	rotation_commit();
 	return sm_get_random_password(rotation->client, registration->password_length, exclude);
 }
 
@@ -269,7 +272,7 @@ observe_values(Rotation *rotation)
 		calls[ncalls++] = pending = get_value_call(rotation, VERSION_PENDING);
 	else if (rotation->random_password == NULL && facts->move == MOVE_NOT_SENT &&
 			 rotation->order->operation == OPERATION_ROTATE && !rotation->order->dry_run)
-		calls[ncalls++] = random = random_password_call(rotation);
+		calls[ncalls++] = random = rotation_random_password_call(rotation);
 
 	if (ncalls > 0)
 		rotation_perform(rotation, calls, ncalls);

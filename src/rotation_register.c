@@ -32,13 +32,14 @@ describe_secret(Rotation *rotation)
 }
 
 pg_noreturn static void
-refuse_value(const Rotation *rotation, const VersionProblem *problem)
+refuse_value(const Rotation *rotation, const char *version_id, const VersionProblem *problem)
 {
 	ereport(ERROR,
 			(errcode(problem->sqlerrcode),
 			 errmsg("could not register secret \"%s\": the value of its AWSCURRENT version cannot be used",
 					rotation->order->secret),
-			 errdetail("In it %s.", problem->message), problem->hint ? errhint("%s", problem->hint) : 0));
+			 errdetail("In version %s %s.", version_id, problem->message),
+			 problem->hint ? errhint("%s", problem->hint) : 0));
 }
 
 /* AWSCURRENT's value, or an error that says why there is none. */
@@ -50,17 +51,23 @@ get_current(Rotation *rotation, const char *arn, SecretValue *secret)
 	SecretValueError error;
 
 	rotation_perform(rotation, &call, 1);
+	/* the secret is there, DescribeSecret has said so: what is not found is the version or its value */
+	if (!call->ok && call->error.class == AWS_NOT_FOUND)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("could not register secret \"%s\": it has no AWSCURRENT version with a value",
+							   rotation->order->secret),
+						errhint("Store the role's present login in the secret.")));
 	if (!call->ok)
 		sm_ereport(call, rotation->order->secret);
 	if (call->value.secret_string == NULL)
 	{
-		VersionProblem binary = {ERRCODE_INVALID_PARAMETER_VALUE, "the value is binary, not a JSON string",
+		VersionProblem binary = {ERRCODE_INVALID_PARAMETER_VALUE, "it is binary, not a JSON string",
 								 "Store the login with SecretString."};
 
-		refuse_value(rotation, &binary);
+		refuse_value(rotation, call->value.version_id, &binary);
 	}
 	if (!secret_value_parse(call->value.secret_string, call->value.length, secret, &error))
-		refuse_value(rotation, version_problem_from_parse(&error));
+		refuse_value(rotation, call->value.version_id, version_problem_from_parse(&error));
 	sm_call_free(call);
 }
 

@@ -238,14 +238,21 @@ check_not_registered(const StoreScope *scope, const Registration *registration)
 	add_oid(&args, registration->role_oid);
 	add_text(&args, registration->role_name);
 	if (store_execute(scope,
-					  "SELECT secret, role_name FROM %s.rotate_registration "
+					  "SELECT secret, role_name, arn FROM %s.rotate_registration "
 					  "WHERE secret = $1 OR arn = $2 OR role_oid = $3 OR role_name = $4 "
 					  "ORDER BY secret = $1 DESC, arn = $2 DESC LIMIT 1",
 					  &args, SPI_OK_SELECT) > 0)
 	{
 		char *secret = column_text(scope, 1);
 		char *role = column_text(scope, 2);
+		char *arn = column_text(scope, 3);
 
+		if (strcmp(secret, registration->secret) != 0 && strcmp(arn, registration->arn) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("secret \"%s\" is already registered for role \"%s\", as \"%s\"",
+							registration->secret, role, secret),
+					 errhint("Name it as it is registered, or use rotate_unregister('%s') first.", secret)));
 		if (strcmp(role, registration->role_name) == 0 && strcmp(secret, registration->secret) != 0)
 			ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
 							errmsg("role \"%s\" is already registered for secret \"%s\"", role, secret),
