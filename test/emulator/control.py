@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import uuid
 
 from .errors import STYLES, ApiError
@@ -296,6 +297,8 @@ PATHS = {
 
 class ControlHandler(Handler):
     def exchange(self):
+        # HTTP::Tiny sends the body once the headers are acknowledged: 40 ms later, if that is delayed
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         status, answer = self._answer()
         body = json.dumps(answer).encode()
         self.write(status, {"Content-Type": "application/json",
