@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -34,9 +35,10 @@
 #include "core/secret_value.h"
 #include "worker.h"
 
-/* Settings that keep the server-wide value whatever the database says. */
+/* Settings that keep the server-wide value whatever the database says; not all are in every version. */
 static const char *const server_settings[] = {
 	"password_encryption",
+	"scram_iterations",
 	"synchronous_commit",
 };
 
@@ -56,12 +58,14 @@ static const struct
 	{"statement_timeout", "0"},
 	{"lock_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "0"},
+	{"transaction_timeout", "0"},
 };
 
 static void
 set_option(const char *name, const char *value)
 {
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+	if (GetConfigOption(name, true, false) != NULL)
+		(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
 }
 
 /* The password must not reach a core file, nor another process of the same user by ptrace. */
@@ -82,15 +86,24 @@ connect_database(Oid database)
 	int i;
 
 	for (i = 0; i < (int) lengthof(server_settings); i++)
-		kept[i] = MemoryContextStrdup(TopMemoryContext, GetConfigOption(server_settings[i], false, false));
+	{
+		const char *value = GetConfigOption(server_settings[i], true, false);
+
+		kept[i] = value ? MemoryContextStrdup(TopMemoryContext, value) : NULL;
+	}
 
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 
+	/* SET session_authorization for a database reaches a worker too; before role, which it resets */
 	StartTransactionCommand();
+	set_option("session_authorization", GetUserNameFromId(BOOTSTRAP_SUPERUSERID, false));
 	for (i = 0; i < (int) lengthof(fixed_settings); i++)
 		set_option(fixed_settings[i].name, fixed_settings[i].value);
 	for (i = 0; i < (int) lengthof(server_settings); i++)
-		set_option(server_settings[i], kept[i]);
+	{
+		if (kept[i] != NULL)
+			set_option(server_settings[i], kept[i]);
+	}
 	CommitTransactionCommand();
 
 	/* password checkers may be loaded this way, and background workers leave it out */
