@@ -46,8 +46,8 @@ $(eval $(call need,libcrypto,1.1.1,libssl-dev,openssl-devel))
 $(eval $(call need,jansson,2.11,libjansson-dev,jansson-devel))
 endif
 
-PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) $(shell $(PKG_CONFIG) --cflags libcurl libcrypto jansson)
-SHLIB_LINK = $(libpq) $(shell $(PKG_CONFIG) --libs libcurl libcrypto jansson)
+PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) $(shell $(PKG_CONFIG) --cflags libcurl libssl libcrypto jansson)
+SHLIB_LINK = $(libpq) $(shell $(PKG_CONFIG) --libs libcurl libssl libcrypto jansson)
 
 # warnings that PostgreSQL's own flags leave out; CI adds -Werror
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers

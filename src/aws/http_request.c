@@ -22,6 +22,8 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <openssl/ssl.h>
+
 #include "aws/http_request.h"
 
 #define FIRST_ANSWER_SIZE 8192
@@ -246,6 +248,29 @@ open_loopback_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *addr
 	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
+#ifdef SSL_OP_CLEANSE_PLAINTEXT
+
+/* OpenSSL keeps the last record that it deciphered, unless it is told to wipe it. */
+static CURLcode
+wipe_plaintext(CURL *easy, void *ssl_context, void *arg)
+{
+	(void) easy;
+	(void) arg;
+	SSL_CTX_set_options((SSL_CTX *) ssl_context, SSL_OP_CLEANSE_PLAINTEXT);
+	return CURLE_OK;
+}
+
+/* Does libcurl use OpenSSL, and not another library of which it has a context? */
+static bool
+uses_openssl(void)
+{
+	const char *library = curl_version_info(CURLVERSION_NOW)->ssl_version;
+
+	return library != NULL && strncmp(library, "OpenSSL/", 8) == 0;
+}
+
+#endif
+
 /* Append "name: value" ("name:" removes libcurl's own); false where memory is short. */
 static bool
 append_header(HttpRequest *request, const char *name, const char *value)
@@ -295,6 +320,10 @@ set_trust_options(CURL *easy, const HttpRequest *request, const char *ca_file)
 		 curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK &&
 		 curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
 		 curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) == CURLE_OK;
+#ifdef SSL_OP_CLEANSE_PLAINTEXT
+	if (ok && uses_openssl())
+		ok = curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, wipe_plaintext) == CURLE_OK;
+#endif
 	if (ok && ca_file != NULL)
 		ok = curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file) == CURLE_OK &&
 			 curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK;
