@@ -109,6 +109,12 @@ RETURNS record
 AS 'MODULE_PATHNAME', 'rotate_now'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 
+/* The Lambda function's only call: one step of a rotation that Secrets Manager has started. */
+CREATE FUNCTION @extschema@.rotate_event(event jsonb)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'rotate_event'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+
 CREATE FUNCTION @extschema@.rotate_abandon(
 	INOUT secret text,
 	OUT version_id text,
@@ -176,6 +182,7 @@ REVOKE ALL ON FUNCTION
 	@extschema@.rotate_unregister(text),
 	@extschema@.rotate_enable(text),
 	@extschema@.rotate_now(text, boolean, boolean),
+	@extschema@.rotate_event(jsonb),
 	@extschema@.rotate_abandon(text),
 	@extschema@.rotate_is_running(oid)
 FROM PUBLIC;

@@ -22,6 +22,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "api.h"
 #include "db/role.h"
 #include "db/store.h"
 #include "identity.h"
@@ -42,8 +43,8 @@ PG_FUNCTION_INFO_V1(rotate_is_running);
 #define MAX_PASSWORD_LENGTH 1024
 
 /* A rotation changes a role, which only a primary can. */
-static void
-check_primary(const char *function)
+void
+api_check_primary(const char *function)
 {
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
@@ -55,8 +56,8 @@ check_primary(const char *function)
  * The worker would wait for a row that this transaction has locked, and this
  * transaction for the worker: no deadlock detector sees that.
  */
-static void
-check_nothing_written(const char *function)
+void
+api_check_nothing_written(const char *function)
 {
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		ereport(ERROR,
@@ -66,11 +67,9 @@ check_nothing_written(const char *function)
 				 errhint("Commit first, and call it in a transaction by itself.")));
 }
 
-/* A secret's name or ARN as AWS allows them, copied to where the order holds it. */
-static void
-copy_secret(char *dst, const text *value)
+void
+api_copy_secret(char *dst, const char *secret)
 {
-	char *secret = text_to_cstring(value);
 	const char *p;
 
 	for (p = secret; *p; p++)
@@ -89,8 +88,8 @@ copy_secret(char *dst, const text *value)
 	strcpy(dst, secret);
 }
 
-static void
-begin_order(RotationOrder *order, RotationOperation operation)
+void
+api_begin_order(RotationOrder *order, RotationOperation operation)
 {
 	memset(order, 0, sizeof(*order));
 	order->operation = operation;
@@ -172,7 +171,7 @@ read_registration_arguments(FunctionCallInfo fcinfo, RotationOrder *order)
 			check_not_null(fcinfo, i, names[i]);
 	}
 
-	copy_secret(order->secret, PG_GETARG_TEXT_PP(0));
+	api_copy_secret(order->secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	registration->has_role = !PG_ARGISNULL(1);
 	if (registration->has_role)
 		copy_text(registration->role, NAMEDATALEN - 1, "role", PG_GETARG_TEXT_PP(1));
@@ -211,8 +210,8 @@ rotate_register(PG_FUNCTION_ARGS)
 	Datum values[5];
 	bool nulls[5] = {0};
 
-	check_primary("rotate_register");
-	begin_order(&order, OPERATION_REGISTER);
+	api_check_primary("rotate_register");
+	api_begin_order(&order, OPERATION_REGISTER);
 	read_registration_arguments(fcinfo, &order);
 	result = worker_perform(&order, InvalidOid);
 
@@ -260,8 +259,8 @@ rotate_unregister(PG_FUNCTION_ARGS)
 {
 	char secret[SECRET_NAME_MAX + 1];
 
-	check_primary("rotate_unregister");
-	copy_secret(secret, PG_GETARG_TEXT_PP(0));
+	api_check_primary("rotate_unregister");
+	api_copy_secret(secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	store_delete_registration(get_registration(secret)->secret);
 	PG_RETURN_VOID();
 }
@@ -274,8 +273,8 @@ rotate_enable(PG_FUNCTION_ARGS)
 	Registration *registration;
 	RoleState role;
 
-	check_primary("rotate_enable");
-	copy_secret(secret, PG_GETARG_TEXT_PP(0));
+	api_check_primary("rotate_enable");
+	api_copy_secret(secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	registration = get_registration(secret);
 	if (!role_lookup_name(registration->role_name, &role))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -289,12 +288,8 @@ rotate_enable(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * The role whose turn is to be waited for.  Without a registration there is
- * none; then only a superuser may go on, and the worker registers first.
- */
-static Oid
-find_turn(RotationOrder *order)
+Oid
+api_find_turn(RotationOrder *order)
 {
 	Registration *registration = store_find_registration(order->secret);
 
@@ -316,13 +311,13 @@ rotate_now(PG_FUNCTION_ARGS)
 	Datum values[7];
 	bool nulls[7] = {0};
 
-	check_primary("rotate_now");
-	check_nothing_written("rotate_now");
-	begin_order(&order, OPERATION_ROTATE);
-	copy_secret(order.secret, PG_GETARG_TEXT_PP(0));
+	api_check_primary("rotate_now");
+	api_check_nothing_written("rotate_now");
+	api_begin_order(&order, OPERATION_ROTATE);
+	api_copy_secret(order.secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	order.dry_run = PG_GETARG_BOOL(1);
 	order.force = PG_GETARG_BOOL(2);
-	result = worker_perform(&order, find_turn(&order));
+	result = worker_perform(&order, api_find_turn(&order));
 
 	set_text(&values[0], &nulls[0], result->secret);
 	set_text(&values[1], &nulls[1], result->role);
@@ -344,11 +339,11 @@ rotate_abandon(PG_FUNCTION_ARGS)
 	Datum values[3];
 	bool nulls[3] = {0};
 
-	check_primary("rotate_abandon");
-	check_nothing_written("rotate_abandon");
-	begin_order(&order, OPERATION_ABANDON);
-	copy_secret(order.secret, PG_GETARG_TEXT_PP(0));
-	result = worker_perform(&order, find_turn(&order));
+	api_check_primary("rotate_abandon");
+	api_check_nothing_written("rotate_abandon");
+	api_begin_order(&order, OPERATION_ABANDON);
+	api_copy_secret(order.secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	result = worker_perform(&order, api_find_turn(&order));
 
 	set_text(&values[0], &nulls[0], result->secret);
 	set_text(&values[1], &nulls[1], result->version_id);

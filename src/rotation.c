@@ -53,13 +53,21 @@ begin_run(Rotation *rotation)
 		[OPERATION_REGISTER] = "rotate_register",
 		[OPERATION_ABANDON] = "rotate_abandon",
 	};
+	static const char *const steps[] = {
+		[REQUEST_CREATE_SECRET] = "rotate_event: createSecret",
+		[REQUEST_SET_SECRET] = "rotate_event: setSecret",
+		[REQUEST_TEST_SECRET] = "rotate_event: testSecret",
+		[REQUEST_FINISH_SECRET] = "rotate_event: finishSecret",
+	};
 	const RotationOrder *order = rotation->order;
 
 	if (order->dry_run || order->operation == OPERATION_REGISTER)
 		return;
 	rotation_begin();
-	rotation->run_id = store_begin_run(order->secret, rotation->registration, sources[order->operation],
-									   order->requested_by);
+	rotation->run_id =
+		store_begin_run(order->secret, rotation->registration,
+						order->operation == OPERATION_EVENT ? steps[order->step] : sources[order->operation],
+						order->requested_by);
 	rotation_commit();
 }
 
@@ -146,13 +154,28 @@ set_asked_facts(Rotation *rotation)
 {
 	RotationFacts *facts = &rotation->facts;
 
-	facts->request = REQUEST_ROTATE_NOW;
+	facts->request = rotation->order->step;
 	facts->strategy = STRATEGY_SINGLE;
 	facts->force = rotation->order->force;
 	facts->own_pending_only = rotation->registration->own_pending_only;
 	facts->repair = rotation->registration->repair;
 	facts->combine_steps = rotate_combine_steps;
-	facts->token = TOKEN_NONE;
+}
+
+/*
+ * AWS's own functions treat a testSecret of a finished rotation as a success,
+ * and so does this one where the login could not be tried at all; where it was
+ * tried and refused, that is worth an error.
+ */
+static bool
+is_finished_but_untested(const Rotation *rotation, RotationAction action)
+{
+	const TriedLogin *tried = rotation_tried_login(rotation, VERSION_CURRENT);
+
+	return rotation->facts.request == REQUEST_TEST_SECRET && rotation->facts.token == TOKEN_ON_CURRENT &&
+		   action.reason == REFUSE_CURRENT_LOGIN_FAILED && tried != NULL &&
+		   (tried->result.outcome == LOGIN_CANNOT_CONNECT ||
+			tried->result.outcome == LOGIN_TOO_MANY_CONNECTIONS);
 }
 
 static char *
@@ -163,6 +186,23 @@ describe_action(RotationAction action)
 	if (action.type == ACTION_SET_PASSWORD || action.type == ACTION_PROVE_LOGIN)
 		return psprintf("would %s(%s)", rotation_action_name(action.type), version_ref_label(action.version));
 	return psprintf("would %s", rotation_action_name(action.type));
+}
+
+/* What came of a run that is done. */
+static char *
+name_outcome(const Rotation *rotation)
+{
+	const RotationFacts *facts = &rotation->facts;
+
+	if (facts->move == MOVE_SUCCEEDED)
+		return facts->created_pending ? "rotated" : "completed";
+	if (rotation->repaired)
+		return "repaired";
+	if (facts->created_pending)
+		return "created";
+	if (facts->password_changed)
+		return "set";
+	return facts->request == REQUEST_TEST_SECRET ? "proved" : "unchanged";
 }
 
 static void
@@ -188,6 +228,11 @@ rotate(Rotation *rotation)
 		}
 		if (action.type == ACTION_DONE)
 			break;
+		if (action.type == ACTION_REFUSE && is_finished_but_untested(rotation, action))
+		{
+			rotation->result->outcome = "unproved";
+			break;
+		}
 		if (action.type == ACTION_REFUSE)
 			rotation_refuse(rotation, action);
 		if (++actions > MAX_ACTIONS)
@@ -199,11 +244,11 @@ rotate(Rotation *rotation)
 		rotation_act(rotation, action);
 	}
 
-	if (rotation->facts.move == MOVE_SUCCEEDED)
-		rotation->result->outcome = rotation->facts.created_pending ? "rotated" : "completed";
-	else
-		rotation->result->outcome = rotation->repaired ? "repaired" : "unchanged";
-	rotation->result->version_id = pstrdup(rotation->versions[VERSION_CURRENT].id);
+	if (rotation->result->outcome == NULL)
+		rotation->result->outcome = name_outcome(rotation);
+	rotation->result->version_id =
+		pstrdup(rotation->order->operation == OPERATION_EVENT ? rotation->order->token
+															  : rotation->versions[VERSION_CURRENT].id);
 	rotation->result->detail = psprintf("{\"tls\": \"%s\", \"requests\": %d, \"phases\": [%s]}",
 										rotation->tls, rotation->requests, rotation->phases.data);
 }
@@ -268,6 +313,28 @@ restore_after_error(Rotation *rotation, const ErrorData *error)
 		rotation_restore(rotation);
 }
 
+/*
+ * However the run ended, a move without an answer is what matters about it:
+ * the role keeps the new password, and AWSCURRENT may not log in.
+ */
+static void
+explain_unanswered_move(const Rotation *rotation, ErrorData *error)
+{
+	const char *secret;
+
+	if (!rotation->facts.move_may_arrive || rotation->facts.move == MOVE_SUCCEEDED)
+		return;
+	secret = ROTATION_SECRET(rotation);
+	error->sqlerrcode = ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN;
+	error->detail =
+		psprintf("Role \"%s\" was left with the password of version %s, to which the label may still move. "
+				 "The run ended with: %s",
+				 rotation->registration->role_name, rotation->move_to, error->message);
+	error->message = psprintf("could not learn whether AWSCURRENT of secret \"%s\" was moved", secret);
+	error->hint =
+		psprintf("Call rotate_now('%s') again: it looks where the label is, and goes on from there.", secret);
+}
+
 pg_noreturn static void
 fail(Rotation *rotation)
 {
@@ -283,6 +350,7 @@ fail(Rotation *rotation)
 		error->message =
 			psprintf("the run took longer than rotate_ext.worker_timeout (%d ms)", rotate_worker_timeout);
 
+	explain_unanswered_move(rotation, error);
 	after_error(rotation, restore_after_error, error);
 	after_error(rotation, end_run, error);
 	ReThrowError(error);
@@ -296,6 +364,7 @@ run(Rotation *rotation)
 	switch (rotation->order->operation)
 	{
 		case OPERATION_ROTATE:
+		case OPERATION_EVENT:
 			rotation->verb = "rotate";
 			open_run(rotation);
 			rotate(rotation);

@@ -13,6 +13,7 @@
 #ifndef ROTATE_EXT_ROTATION_H
 #define ROTATE_EXT_ROTATION_H
 
+#include "core/decide.h"
 #include "nodes/pg_list.h"
 
 /* Limits of what a user may write; an ARN of a secret has up to 2048 characters. */
@@ -23,9 +24,16 @@
 typedef enum RotationOperation
 {
 	OPERATION_ROTATE,
+	OPERATION_EVENT, /* one step of a rotation that Secrets Manager has started */
 	OPERATION_REGISTER,
 	OPERATION_ABANDON
 } RotationOperation;
+
+/* AWS's limits of the tokens in an event. */
+#define CLIENT_REQUEST_TOKEN_MIN 32
+#define CLIENT_REQUEST_TOKEN_MAX 64
+#define ROTATION_TOKEN_MIN 36
+#define ROTATION_TOKEN_MAX 256
 
 /* How a secret is to be registered; flat, since it travels through shared memory. */
 typedef struct RegistrationOrder
@@ -50,7 +58,10 @@ typedef struct RotationOrder
 	char requested_by[NAMEDATALEN]; /* session user, for the history */
 	bool dry_run;
 	bool force;
-	bool may_register; /* OPERATION_ROTATE: register an unregistered secret first */
+	RotationRequest step; /* OPERATION_EVENT: one of the four */
+	char token[CLIENT_REQUEST_TOKEN_MAX + 1];
+	char rotation_token[ROTATION_TOKEN_MAX + 1]; /* "" where the event has none; as good as a password */
+	bool may_register;                           /* OPERATION_ROTATE: register an unregistered secret first */
 	RegistrationOrder registration;
 } RotationOrder;
 

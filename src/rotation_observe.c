@@ -254,6 +254,41 @@ keep_random_password(Rotation *rotation, SmCall *call)
 	rotation->random_password = pstrdup(call->random_password);
 }
 
+static bool
+same_id(const char *a, const char *b)
+{
+	return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
+/* Will this run make a value, as far as the labels tell? */
+static bool
+needs_random_password(const Rotation *rotation)
+{
+	const RotationFacts *facts = &rotation->facts;
+
+	if (rotation->random_password != NULL || facts->move != MOVE_NOT_SENT || rotation->order->dry_run)
+		return false;
+	if (facts->request == REQUEST_CREATE_SECRET)
+		return facts->token == TOKEN_ON_PENDING;
+	return facts->request == REQUEST_ROTATE_NOW && rotation->order->operation == OPERATION_ROTATE &&
+		   (rotation->versions[VERSION_PENDING].id == NULL || facts->pending_is_current);
+}
+
+/* Where the event's token stands among the labels. */
+static TokenPosition
+find_token(const Rotation *rotation)
+{
+	const char *token = rotation->order->token;
+
+	if (rotation->order->operation != OPERATION_EVENT)
+		return TOKEN_NONE;
+	if (same_id(token, rotation->versions[VERSION_CURRENT].id))
+		return TOKEN_ON_CURRENT;
+	if (same_id(token, rotation->versions[VERSION_PENDING].id))
+		return TOKEN_ON_PENDING;
+	return TOKEN_ELSEWHERE;
+}
+
 /* AWSCURRENT, AWSPENDING and perhaps a random password, all at the same time. */
 static void
 observe_values(Rotation *rotation)
@@ -270,8 +305,7 @@ observe_values(Rotation *rotation)
 		calls[ncalls++] = current = get_value_call(rotation, VERSION_CURRENT);
 	if (versions[VERSION_PENDING].id != NULL && !facts->pending_is_current)
 		calls[ncalls++] = pending = get_value_call(rotation, VERSION_PENDING);
-	else if (rotation->random_password == NULL && facts->move == MOVE_NOT_SENT &&
-			 rotation->order->operation == OPERATION_ROTATE && !rotation->order->dry_run)
+	if (needs_random_password(rotation))
 		calls[ncalls++] = random = rotation_random_password_call(rotation);
 
 	if (ncalls > 0)
@@ -336,12 +370,6 @@ matches(const Rotation *rotation, VersionRef ref)
 
 	return version->has_secret && version->problem == NULL &&
 		   role_password_matches(rotation->role.oid, version->secret.password);
-}
-
-static bool
-same_id(const char *a, const char *b)
-{
-	return a != NULL && b != NULL && strcmp(a, b) == 0;
 }
 
 /* Where the latest move stands, now that the labels have been seen.  See MoveState. */
@@ -432,6 +460,7 @@ rotation_observe(Rotation *rotation)
 	sm_call_free(describe);
 
 	facts->pending_is_current = same_id(versions[VERSION_PENDING].id, versions[VERSION_CURRENT].id);
+	facts->token = find_token(rotation);
 	observe_values(rotation);
 	facts->previous = VALUE_NO_VERSION;
 	observe_role(rotation);
