@@ -15,12 +15,22 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/wait_event.h"
 
 #include "compat.h"
 #include "guc.h"
 #include "rotation_internal.h"
+
+/*
+ * How often a move that was never answered is sent again, and how long to wait
+ * before the first of them; twice as long before each one after that.  Each is
+ * tried rotate_ext.max_attempts times.
+ */
+#define MAX_MOVES_AGAIN 4
+#define FIRST_MOVE_WAIT_MS 250
 
 /* The shape of AWS's own version ids: a version 4 UUID. */
 static char *
@@ -310,19 +320,62 @@ adopt_move(Rotation *rotation)
 	rotation_derive_facts(rotation);
 }
 
+/* Secrets Manager is in trouble: give it time before a move is sent once more, longer each time. */
+static void
+wait_before_move(Rotation *rotation)
+{
+	instr_time start;
+	instr_time now;
+	long left = FIRST_MOVE_WAIT_MS << rotation->moves_again;
+	const long wait = left;
+
+	INSTR_TIME_SET_CURRENT(start);
+	while (left > 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		INSTR_TIME_SET_CURRENT(now);
+		INSTR_TIME_SUBTRACT(now, start);
+		left = wait - (long) INSTR_TIME_GET_MILLISEC(now);
+	}
+}
+
 static void
 move_current(Rotation *rotation)
 {
 	RotationFacts *facts = &rotation->facts;
+	const bool may_arrive = facts->move_may_arrive;
 	SmCall *call;
 
+	if (facts->move == MOVE_UNANSWERED)
+	{
+		if (rotation->moves_again >= MAX_MOVES_AGAIN)
+			rotation_refuse(rotation, (RotationAction){ACTION_REFUSE, VERSION_NONE, REFUSE_MOVE_UNANSWERED});
+		wait_before_move(rotation);
+		rotation->moves_again++;
+	}
 	rotation->move_from = pstrdup(rotation->versions[VERSION_CURRENT].id);
 	rotation->move_to = pstrdup(rotation->versions[VERSION_PENDING].id);
 	call = sm_update_secret_version_stage(rotation->client, rotation->registration->arn,
 										  version_ref_label(VERSION_CURRENT), rotation->move_to,
 										  rotation->move_from);
 
-	rotation_perform(rotation, &call, 1);
+	PG_TRY();
+	{
+		rotation_perform(rotation, &call, 1);
+	}
+	PG_CATCH();
+	{
+		/* interrupted, perhaps with the request under way */
+		if (call->error.maybe_applied)
+		{
+			facts->move = MOVE_UNANSWERED;
+			facts->move_may_arrive = true;
+		}
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	if (call->ok)
 	{
 		end_lockout(rotation);
@@ -335,8 +388,7 @@ move_current(Rotation *rotation)
 		sm_call_free(rotation->move_failure);
 	rotation->move_failure = call;
 	facts->move = call->error.maybe_applied ? MOVE_UNANSWERED : MOVE_REFUSED;
-	if (call->error.maybe_applied)
-		facts->move_may_arrive = true;
+	facts->move_may_arrive = may_arrive || call->error.maybe_applied;
 
 	/* someone else may have moved the label, or ours may have arrived after all: look again */
 	rotation_observe(rotation);

@@ -82,6 +82,7 @@ typedef struct Rotation
 	char *move_from; /* version ids of the latest MOVE_CURRENT, or NULL */
 	char *move_to;
 	SmCall *move_failure; /* the latest that did not succeed, or NULL */
+	int moves_again;      /* sent because the one before was not answered */
 	int requests;         /* sent to Secrets Manager */
 
 	char tls[16];          /* of the last login proved */

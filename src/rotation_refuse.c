@@ -129,16 +129,8 @@ rotation_refuse(Rotation *rotation, RotationAction action)
 							errhint("Call rotate_now('%s') again.", secret)));
 			break;
 		case REFUSE_MOVE_REFUSED:
+		case REFUSE_MOVE_UNANSWERED: /* rotation.c adds what this leaves behind */
 			refuse_move(rotation);
-			break;
-		case REFUSE_MOVE_UNANSWERED:
-			ereport(
-				ERROR,
-				(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
-				 errmsg("could not learn whether AWSCURRENT of secret \"%s\" was moved", secret),
-				 errdetail("Secrets Manager did not answer, and the label may still move."),
-				 errhint("Call rotate_now('%s') again: it looks where the label is, and goes on from there.",
-						 secret)));
 			break;
 		case REFUSE_TOKEN_NOT_PENDING:
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

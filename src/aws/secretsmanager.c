@@ -364,7 +364,15 @@ sm_perform(SmClient *client, SmCall **calls, int ncalls)
 	{
 		http_abort(client->http);
 		for (int i = 0; i < ncalls; i++)
-			http_request_free(&attempts[i].request);
+		{
+			Attempt *attempt = &attempts[i];
+
+			/* an error leaves the call without an outcome, but not this question without an answer */
+			if (!attempt->finished && sm_is_write(attempt->call->operation))
+				attempt->call->error.maybe_applied =
+					attempt->maybe_applied || (attempt->running && attempt->request.body_given > 0);
+			http_request_free(&attempt->request);
+		}
 		pfree(attempts);
 	}
 	PG_END_TRY();

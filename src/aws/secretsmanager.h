@@ -137,7 +137,8 @@ extern SmCall *sm_update_secret_version_stage(SmClient *client, const char *secr
  *
  * Processes interrupts: an error from there (or from credentials that can't be
  * renewed, or short memory) leaves no libcurl handle behind.  A write that was
- * under way may then have been applied, or still be.
+ * under way may then have been applied, or still be: error.maybe_applied of its
+ * call says so.
  */
 extern void sm_perform(SmClient *client, SmCall **calls, int ncalls);
 
