@@ -193,6 +193,7 @@ read_error(SmCall *call, const HttpRequest *request, const json_t *root)
 {
 	const char *type = json_string_value(json_object_get(root, "__type"));
 	const char *message = json_string_value(json_object_get(root, "message"));
+	bool redirected;
 
 	if (type == NULL && request->error_type[0] != '\0')
 		type = request->error_type;
@@ -203,9 +204,14 @@ read_error(SmCall *call, const HttpRequest *request, const json_t *root)
 		aws_printable(call->error.message, sizeof(call->error.message), MESSAGE_LEFT_OUT,
 					  strlen(MESSAGE_LEFT_OUT));
 
-	/* Refused by AWS's own word: certainly not applied.  Anything else may have been. */
+	/*
+	 * Refused by AWS's own word, or sent elsewhere: certainly not applied.
+	 * Anything else may have been.
+	 */
+	redirected = request->status >= 300 && request->status < 400;
 	call->error.maybe_applied =
-		sm_is_write(call->operation) && (request->status >= 500 || call->error.class == AWS_BAD_ANSWER);
+		sm_is_write(call->operation) &&
+		(request->status >= 500 || (call->error.class == AWS_BAD_ANSWER && !redirected));
 }
 
 static void
