@@ -195,8 +195,13 @@ sub start_sql
 {
 	my ($self, $sql, %options) = @_;
 	my $node = $self->{node};
-	my $call = { stdin => encode('UTF-8', $sql), stdout => '', stderr => '' };
+	my $call = { stdout => '', stderr => '' };
 	local %ENV = $node->_get_env;
+
+	# From a file: IPC::Run feeds a string only while the test waits in it.
+	open my $stdin, '+>', undef or die "could not create a temporary file: $!";
+	print $stdin encode('UTF-8', $sql);
+	seek $stdin, 0, 0;
 
 	$ENV{PGHOST} = $node->host;
 	$ENV{PGPORT} = $node->port;
@@ -210,7 +215,7 @@ sub start_sql
 			$node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=verbose',
 			'-f', '-'
 		],
-		'<', \$call->{stdin}, '>', \$call->{stdout}, '2>', \$call->{stderr}, $call->{timer});
+		'<', $stdin, '>', \$call->{stdout}, '2>', \$call->{stderr}, $call->{timer});
 	return bless $call, 'RotateTest::Call';
 }
 
