@@ -334,11 +334,21 @@ rotation_check_role(Rotation *rotation)
 	RoleState *role = &rotation->role;
 
 	if (!role_lookup_oid(registration->role_oid, role))
+	{
+		if (role_lookup_name(registration->role_name, role))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("could not %s secret \"%s\": role \"%s\" is not the one that was registered",
+							rotation->verb, registration->secret, registration->role_name),
+					 errdetail("That one was dropped, and another role has its name."),
+					 errhint("If the secret is for this role too, call rotate_unregister() and "
+							 "rotate_register() again.")));
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("could not %s secret \"%s\": role \"%s\" does not exist", rotation->verb,
 						registration->secret, registration->role_name),
 				 errhint("Create the role and call rotate_unregister() and rotate_register() again.")));
+	}
 	if (strcmp(NameStr(role->name), registration->role_name) != 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("could not %s secret \"%s\": role \"%s\" is now called \"%s\"", rotation->verb,

@@ -76,6 +76,16 @@ rotation_refuse(Rotation *rotation, RotationAction action)
 			refuse_value(rotation, VERSION_PENDING);
 			break;
 		case REFUSE_PASSWORD_UNKNOWN:
+			if (rotation->facts.role_has[VERSION_PENDING])
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PASSWORD),
+						 errmsg("could not rotate secret \"%s\": the password of role \"%s\" is not the "
+								"one in the secret",
+								secret, role),
+						 errdetail("It is AWSPENDING's, which was written by someone else, and the secret is "
+								   "registered with own_pending_only."),
+						 errhint("If that rotation is to be kept, move AWSCURRENT to the AWSPENDING version; "
+								 "else set the role's password to AWSCURRENT's.")));
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PASSWORD),
 							errmsg("could not rotate secret \"%s\": the password of role \"%s\" is not the "
 								   "one in the secret",
