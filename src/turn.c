@@ -84,11 +84,14 @@ bool
 turn_is_taken(Oid roleid)
 {
 	LOCKTAG tag;
-	VirtualTransactionId *holders;
 
+	/*
+	 * By trying.  GetLockConflicts() would leave out a worker that is between
+	 * two transactions, as it is whenever it talks to Secrets Manager.
+	 */
 	turn_tag(&tag, TURN_ROTATION, roleid);
-
-	/* whoever holds a lock that conflicts with ShareLock; our own does not count, and we have none */
-	holders = GetLockConflicts(&tag, ShareLock, NULL);
-	return VirtualTransactionIdIsValid(holders[0]);
+	if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	LockRelease(&tag, ShareLock, false);
+	return false;
 }
