@@ -129,7 +129,9 @@ create_pending(Rotation *rotation)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("could not make a new value for secret \"%s\": it would be longer than 65536 bytes",
-						ROTATION_SECRET(rotation))));
+						ROTATION_SECRET(rotation)),
+				 errhint("Register the secret with a shorter password_length, or take something out of its "
+						 "value.")));
 
 	rotation_begin();
 	store_run_creates(rotation->run_id, version_id);
