@@ -464,7 +464,12 @@ sub password
 sub unchanged
 {
 	my ($self, $role, $secret) = @_;
-	return $json->encode({ verifier => $self->verifier_of($role), secret => $self->{emulator}->secret($secret) });
+	my $state = $self->{emulator}->secret($secret);
+
+	# Hashes, since a test that fails prints this.
+	$_->{string} = Digest::SHA::sha256_hex(encode('UTF-8', $_->{string}))
+	  foreach grep { defined $_->{string} } values %{ $state->{versions} };
+	return $json->encode({ verifier => Digest::SHA::sha256_hex($self->verifier_of($role)), secret => $state });
 }
 
 # login(ROLE, PASSWORD, host, dbname, sslmode): over TCP, the way an
@@ -541,7 +546,7 @@ sub finish
 		my ($out, $err) = map { decode('UTF-8', $_) } @{$self}{qw(stdout stderr)};
 		chomp $out;
 		chomp $err;
-		my $status = $self->{handle}->full_result;
+		my $status = $self->{handle}->full_result || 0;
 		$self->{result} = {
 			status => $status,
 			stdout => $out,
