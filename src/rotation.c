@@ -194,7 +194,8 @@ name_outcome(const Rotation *rotation)
 {
 	const RotationFacts *facts = &rotation->facts;
 
-	if (facts->move == MOVE_SUCCEEDED)
+	/* by our move, or by whoever else moved the label to the version made here */
+	if (facts->move == MOVE_SUCCEEDED || (facts->created_pending && facts->pending_is_current))
 		return facts->created_pending ? "rotated" : "completed";
 	if (rotation->repaired)
 		return "repaired";
