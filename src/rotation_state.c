@@ -21,6 +21,9 @@
 
 static volatile sig_atomic_t run_timed_out = false;
 
+/* Which of the user timeouts is ours: a library that is preloaded for the session may have one, too. */
+static TimeoutId run_timeout;
+
 /* statement_timeout does nothing in a background worker */
 static void
 run_timeout_handler(void)
@@ -35,14 +38,14 @@ void
 rotation_start_time(void)
 {
 	run_timed_out = false;
-	RegisterTimeout(USER_TIMEOUT, run_timeout_handler);
-	enable_timeout_after(USER_TIMEOUT, rotate_worker_timeout);
+	run_timeout = RegisterTimeout(USER_TIMEOUT, run_timeout_handler);
+	enable_timeout_after(run_timeout, rotate_worker_timeout);
 }
 
 bool
 rotation_stop_time(void)
 {
-	disable_timeout(USER_TIMEOUT, false);
+	disable_timeout(run_timeout, false);
 	QueryCancelPending = false;
 	return run_timed_out;
 }
