@@ -30,6 +30,7 @@
 #include "common/sha2.h"
 #include "lib/stringinfo.h"
 #include "libpq/crypt.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "tcop/dest.h"
@@ -454,6 +455,28 @@ role_set_password(const RoleState *expected, const char *password, uint8 *new_ha
 	return old;
 }
 
+/*
+ * Read and lock the row, if its verifier has this hash.  Another attribute may
+ * be changed at the same time, which is no reason to give up: look again.
+ */
+static bool
+lock_row_with(Relation authid, Oid roleid, const uint8 *present_hash, RoleRow *row)
+{
+	while (read_row_by_oid(authid, roleid, row))
+	{
+		bool present =
+			row->state.has_password && memcmp(row->state.verifier_hash, present_hash, VERIFIER_HASH_LEN) == 0;
+
+		if (present && lock_row(authid, row))
+			return true;
+		free_row(row);
+		if (!present)
+			return false;
+		CHECK_FOR_INTERRUPTS();
+	}
+	return false;
+}
+
 bool
 role_restore_verifier(Oid roleid, const RoleVerifier *old, const uint8 *present_hash)
 {
@@ -465,15 +488,8 @@ role_restore_verifier(Oid roleid, const RoleVerifier *old, const uint8 *present_
 	RoleRow row;
 	text *value = NULL;
 
-	if (!read_row_by_oid(authid, roleid, &row))
+	if (!lock_row_with(authid, roleid, present_hash, &row))
 	{
-		table_close(authid, RowExclusiveLock);
-		return false;
-	}
-	if (!row.state.has_password || memcmp(row.state.verifier_hash, present_hash, VERIFIER_HASH_LEN) != 0 ||
-		!lock_row(authid, &row))
-	{
-		free_row(&row);
 		table_close(authid, RowExclusiveLock);
 		return false;
 	}
