@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
 #include "guc.h"
@@ -242,6 +243,7 @@ rotate(Rotation *rotation)
 					 errmsg("could not rotate secret \"%s\": its labels or the role's password keep changing",
 							ROTATION_SECRET(rotation)),
 					 errhint("Find out who else rotates it.")));
+		rotation_check_termination();
 		rotation_act(rotation, action);
 	}
 
@@ -283,17 +285,21 @@ end_run(Rotation *rotation, const ErrorData *error)
 
 /*
  * Carry out what must still happen after an error, and never let that raise one
- * of its own: the first error is the one to tell.
+ * of its own: the first error is the one to tell.  Another cancel waits until
+ * it is done.
  */
 static void
 after_error(Rotation *rotation, void (*step)(Rotation *, const ErrorData *), const ErrorData *error)
 {
 	PG_TRY();
 	{
+		HOLD_CANCEL_INTERRUPTS();
 		step(rotation, error);
+		RESUME_CANCEL_INTERRUPTS();
 	}
 	PG_CATCH();
 	{
+		/* the error has ended the hold */
 		MemoryContextSwitchTo(rotation->context);
 		EmitErrorReport();
 		FlushErrorState();
@@ -336,6 +342,38 @@ explain_unanswered_move(const Rotation *rotation, ErrorData *error)
 		psprintf("Call rotate_now('%s') again: it looks where the label is, and goes on from there.", secret);
 }
 
+/* A run is cancelled by its time limit and by SIGTERM, too. */
+static void
+explain_cancel(ErrorData *error, bool timed_out)
+{
+	if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		return;
+	if (rotation_is_terminated())
+	{
+		error->sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
+		error->message = "terminating the rotation due to administrator command";
+		error->hint = "Running the rotation again is safe.";
+	}
+	else if (timed_out)
+		error->message =
+			psprintf("the run took longer than rotate_ext.worker_timeout (%d ms)", rotate_worker_timeout);
+}
+
+/* Wipe what is secret: the process may live on for a while, to be heard. */
+static void
+close_run(Rotation *rotation)
+{
+	rotation_end_termination();
+	rotation_forget_values(rotation);
+	role_verifier_free(rotation->old_verifier);
+	rotation->old_verifier = NULL;
+	if (rotation->random_password != NULL)
+		explicit_bzero(rotation->random_password, rotation->random_length);
+	if (rotation->client != NULL)
+		sm_close(rotation->client);
+	rotation->client = NULL;
+}
+
 pg_noreturn static void
 fail(Rotation *rotation)
 {
@@ -347,13 +385,15 @@ fail(Rotation *rotation)
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(rotation->context);
 
-	if (rotation_stop_time() && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		error->message =
-			psprintf("the run took longer than rotate_ext.worker_timeout (%d ms)", rotate_worker_timeout);
-
+	explain_cancel(error, rotation_stop_time());
 	explain_unanswered_move(rotation, error);
+
+	/* a standby that does not answer is no reason to leave this undone, nor to wait for it any longer */
+	(void) set_config_option("synchronous_commit", "local", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0,
+							 false);
 	after_error(rotation, restore_after_error, error);
 	after_error(rotation, end_run, error);
+	close_run(rotation);
 	ReThrowError(error);
 }
 
@@ -421,7 +461,6 @@ rotation_run(const RotationOrder *order, RotationResult *result)
 	(void) rotation_stop_time();
 
 	result->total_us = (int64) (rotation_elapsed_ms(rotation) * 1000);
-	if (rotation->client != NULL)
-		sm_close(rotation->client);
+	close_run(rotation);
 	MemoryContextSwitchTo(caller);
 }

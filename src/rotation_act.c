@@ -160,6 +160,7 @@ set_password_once(Rotation *rotation, const Version *version, RoleVerifier **old
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool done = false;
+	uint8 hash[VERIFIER_HASH_LEN];
 
 	PG_TRY();
 	{
@@ -168,11 +169,12 @@ set_password_once(Rotation *rotation, const Version *version, RoleVerifier **old
 			(void) set_config_option("synchronous_commit", "local", PGC_SUSET, PGC_S_SESSION,
 									 GUC_ACTION_LOCAL, true, 0, false);
 		MemoryContextSwitchTo(rotation->context);
-		*old = role_set_password(&rotation->role, version->secret.password, rotation->set_hash);
+		*old = role_set_password(&rotation->role, version->secret.password, hash);
 		(void) role_lookup_oid(rotation->registration->role_oid, &rotation->role);
-		store_run_sets(rotation->run_id, version->id, rotation->set_hash);
+		store_run_sets(rotation->run_id, version->id, hash);
 		INSTR_TIME_SET_CURRENT(rotation->lockout_start);
 		rotation_commit();
+		memcpy(rotation->set_hash, hash, VERIFIER_HASH_LEN);
 		done = true;
 	}
 	PG_CATCH();
@@ -193,10 +195,23 @@ set_password_once(Rotation *rotation, const Version *version, RoleVerifier **old
 	return done;
 }
 
+/* Have the two versions the same password?  No, where the first is not usable. */
+static bool
+has_password_of(const Rotation *rotation, VersionRef ref, VersionRef other)
+{
+	const Version *version = &rotation->versions[ref];
+
+	if (ref == VERSION_PENDING && rotation->facts.pending_is_current)
+		version = &rotation->versions[VERSION_CURRENT];
+	return version->has_secret && version->problem == NULL &&
+		   strcmp(version->secret.password, rotation->versions[other].secret.password) == 0;
+}
+
 static void
 set_password(Rotation *rotation, VersionRef ref)
 {
 	RotationFacts *facts = &rotation->facts;
+	VersionRef other;
 	const Version *version = &rotation->versions[ref];
 	RoleVerifier *old = NULL;
 	TriedLogin *tried;
@@ -208,6 +223,7 @@ set_password(Rotation *rotation, VersionRef ref)
 
 	/* a dead synchronous standby stops the run here, before anything is changed */
 	rotation_check_time();
+	rotation_defer_termination();
 
 	if (!set_password_once(rotation, version, &old))
 	{
@@ -231,9 +247,8 @@ set_password(Rotation *rotation, VersionRef ref)
 		tried->proof = LOGIN_NOT_TRIED;
 
 	facts->set_by_us = true;
-	facts->role_has[VERSION_CURRENT] = ref == VERSION_CURRENT || facts->pending_same_password;
-	facts->role_has[VERSION_PENDING] = ref == VERSION_PENDING || facts->pending_same_password;
-	facts->role_has[VERSION_PREVIOUS] = ref == VERSION_PREVIOUS;
+	for (other = VERSION_CURRENT; other < VERSION_REF_COUNT; other++)
+		facts->role_has[other] = has_password_of(rotation, other, ref);
 	rotation_derive_facts(rotation);
 }
 
@@ -363,12 +378,14 @@ move_current(Rotation *rotation)
 										  version_ref_label(VERSION_CURRENT), rotation->move_to,
 										  rotation->move_from);
 
+	rotation_await_answer(true);
 	PG_TRY();
 	{
 		rotation_perform(rotation, &call, 1);
 	}
 	PG_CATCH();
 	{
+		rotation_await_answer(false);
 		/* interrupted, perhaps with the request under way */
 		if (call->error.maybe_applied)
 		{
@@ -378,6 +395,7 @@ move_current(Rotation *rotation)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	rotation_await_answer(false);
 	if (call->ok)
 	{
 		end_lockout(rotation);
@@ -403,7 +421,10 @@ rotation_restore(Rotation *rotation)
 {
 	bool restored;
 
+	/* no standby may hold up the way back: until this commit ends, nobody can log in */
 	rotation_begin();
+	(void) set_config_option("synchronous_commit", "local", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true,
+							 0, false);
 	restored = role_restore_verifier(rotation->role.oid, rotation->old_verifier, rotation->set_hash);
 	rotation_commit();
 	role_verifier_free(rotation->old_verifier);

@@ -102,6 +102,23 @@ extern void rotation_start_time(void);
 extern bool rotation_stop_time(void);
 extern void rotation_check_time(void);
 
+/*
+ * rotation_terminate.c
+ *
+ * rotation_defer_termination(), called before a password is set: from here on
+ * SIGTERM raises ERRCODE_QUERY_CANCELED, as a cancel does, and the process dies
+ * at most 2 seconds later; rotation_is_terminated() tells the two apart.  In
+ * between rotation_await_answer(true) and (false) it raises nothing for a
+ * moment; rotation_check_termination() does so then, and where the signal has
+ * only ended a wait for a synchronous standby.  rotation_end_termination():
+ * SIGTERM ends the process again.
+ */
+extern void rotation_defer_termination(void);
+extern void rotation_await_answer(bool awaits);
+extern bool rotation_is_terminated(void);
+extern void rotation_check_termination(void);
+extern void rotation_end_termination(void);
+
 /* Milliseconds since the start of the run. */
 extern double rotation_elapsed_ms(const Rotation *rotation);
 
@@ -123,6 +140,9 @@ extern void rotation_forget_proofs(Rotation *rotation);
 
 /* rotation_observe.c: fill the facts from Secrets Manager and pg_authid. */
 extern void rotation_observe(Rotation *rotation);
+
+/* Wipe the values observed, and forget the labels. */
+extern void rotation_forget_values(Rotation *rotation);
 
 /* The facts that follow from what this run has done and from where the labels are. */
 extern void rotation_derive_facts(Rotation *rotation);

@@ -35,9 +35,8 @@ make_problem(int sqlerrcode, char *message, const char *hint)
 	return problem;
 }
 
-/* Forget the values of an earlier observation. */
-static void
-forget_versions(Rotation *rotation)
+void
+rotation_forget_values(Rotation *rotation)
 {
 	int i;
 
@@ -464,7 +463,7 @@ rotation_observe(Rotation *rotation)
 	if (!describe->ok)
 		sm_ereport(describe, ROTATION_SECRET(rotation));
 	rotation_check_description(rotation, &describe->description);
-	forget_versions(rotation);
+	rotation_forget_values(rotation);
 	find_labels(rotation, &describe->description);
 	facts->rotation_enabled = describe->description.rotation_enabled;
 	sm_call_free(describe);
