@@ -1,0 +1,97 @@
+# 027_aws_interrupts.pl
+#	  The worker is cancelled, terminated or shut down while a call to Secrets
+#	  Manager hangs: it ends at once, and the next rotation goes on from there.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use RotateTest;
+use RotateTest::Faults;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $t = RotateTest->new;
+my $emulator = $t->emulator;
+my $rotate = 'SELECT outcome FROM rotate_now(\'prod/app\')';
+my $worker = 'FROM pg_stat_activity WHERE backend_type = \'rotate_ext rotation worker\'';
+
+$t->add('app');
+$t->sql('SELECT rotate_register(\'prod/app\', \'app\')');
+
+# Interrupt the rotation while this call hangs; the error that its caller gets.
+sub interrupted
+{
+	my ($operation, $interrupt) = @_;
+	my $fault = $emulator->fault(action => 'hang', operation => $operation, times => 0);
+	my $call = $t->start_sql($rotate);
+
+	$emulator->wait_for_fault($fault);
+	my $begun = time();
+	$interrupt->();
+	my $result = $call->finish;
+	cmp_ok(time() - $begun, '<', 5, 'it ends at once');
+	return $result->{error} || {};
+}
+
+sub check_repaired
+{
+	my ($operation, $old, $before) = @_;
+	my $is_move = $operation eq 'UpdateSecretVersionStage';
+
+	is($t->password('prod/app'), $old, 'AWSCURRENT is where it was');
+	$emulator->clear_faults;
+	is($t->sql($rotate), $is_move ? 'completed' : 'rotated', 'the next rotation succeeds');
+	ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
+	ok(!$t->can_login('app', $old), 'the old password does not');
+	is($t->sql("SELECT count(*) $worker"), 0, 'no worker is left');
+	return;
+}
+
+foreach my $operation (@CALLS)
+{
+	my $is_move = $operation eq 'UpdateSecretVersionStage';
+
+	subtest "cancelled in $operation" => sub {
+		my $old = $t->password('prod/app');
+		my $verifier = $t->verifier_of('app');
+		my $error = interrupted($operation, sub { $t->sql("SELECT pg_cancel_backend(pid) $worker") });
+		my @history = $t->history('prod/app');
+
+		is($error->{sqlstate}, $is_move ? '08007' : '57014', 'SQLSTATE');
+		is($history[-1]{outcome}, 'failed', 'rotate_history has it');
+		is($history[-1]{sqlstate}, $error->{sqlstate}, 'with its SQLSTATE');
+		# the move may have reached AWS
+		$is_move
+		  ? ok($t->can_login('app', $t->password('prod/app', 'AWSPENDING')), 'the role keeps the pending password')
+		  : is($t->verifier_of('app'), $verifier, 'the role has its old verifier');
+		check_repaired($operation, $old);
+	};
+	subtest "terminated in $operation" => sub {
+		my $old = $t->password('prod/app');
+		my $verifier = $t->verifier_of('app');
+		my $error = interrupted($operation, sub { $t->sql("SELECT pg_terminate_backend(pid) $worker") });
+
+		is($error->{message}, 'the rotation worker ended without an answer', 'the caller is told');
+		is($error->{hint}, 'Look at the server\'s log and at rotate_history. Running the rotation again is safe.',
+			'and what to do');
+		$is_move
+		  ? ok($t->can_login('app', $t->password('prod/app', 'AWSPENDING')), 'the role keeps the pending password')
+		  : is($t->verifier_of('app'), $verifier, 'the role has its old verifier');
+		check_repaired($operation, $old);
+	};
+}
+
+foreach my $operation ('DescribeSecret', 'UpdateSecretVersionStage')
+{
+	subtest "fast shutdown in $operation" => sub {
+		my $old = $t->password('prod/app');
+		interrupted($operation, sub { $t->stop('fast') });
+		$t->start;
+		check_repaired($operation, $old);
+	};
+}
+
+$t->stop;
+done_testing();
