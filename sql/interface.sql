@@ -3,7 +3,12 @@
 -- Nothing here reaches an endpoint; test/t/ does that.
 --
 CREATE EXTENSION rotate_ext;
-\dx+ rotate_ext
+SELECT pg_describe_object(classid, objid, objsubid) COLLATE "C" AS object
+	FROM pg_depend
+	WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+		AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'rotate_ext')
+		AND classid <> 'pg_type'::regclass -- of tables and views, which 15 to 18 list differently
+	ORDER BY 1;
 
 -- nothing is granted to PUBLIC
 CREATE ROLE regress_rotate_nobody;
@@ -32,12 +37,12 @@ RESET ROLE;
 -- who may trigger is not thereby allowed to register
 GRANT EXECUTE ON FUNCTION rotate_now(text, boolean, boolean), rotate_abandon(text) TO regress_rotate_nobody;
 SET ROLE regress_rotate_nobody;
-\set VERBOSITY verbose
-\set SHOW_CONTEXT never
 SELECT rotate_now('prod/app');
+\echo :LAST_ERROR_SQLSTATE
 SELECT rotate_abandon('prod/app');
+\echo :LAST_ERROR_SQLSTATE
+SELECT rotate_register('prod/app');
 RESET ROLE;
-\set VERBOSITY default
 
 -- arguments
 SELECT rotate_now('');
