@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "api.h"
@@ -288,10 +289,45 @@ rotate_enable(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * The registration, with no lock on its table left behind.  This transaction
+ * waits for the worker; DDL on the extension that waited for this transaction
+ * would make the worker wait, and no deadlock detector would see the circle.
+ */
+static Registration *
+find_registration_unlocked(const char *secret)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Registration *volatile registration = NULL;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		registration = store_find_registration(secret);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+
+	if (error != NULL)
+		ReThrowError(error);
+	return registration;
+}
+
 Oid
 api_find_turn(RotationOrder *order)
 {
-	Registration *registration = store_find_registration(order->secret);
+	Registration *registration = find_registration_unlocked(order->secret);
 
 	if (registration == NULL)
 	{

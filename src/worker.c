@@ -56,7 +56,7 @@ static const struct
 	{"row_security", "off"},
 	{"session_replication_role", "origin"},
 	{"statement_timeout", "0"},
-	{"lock_timeout", "0"},
+	{"lock_timeout", "10s"}, /* the caller may hold the lock, and waits for us */
 	{"idle_in_transaction_session_timeout", "0"},
 	{"transaction_timeout", "0"},
 };
@@ -96,7 +96,8 @@ connect_database(Oid database)
 
 	/* SET session_authorization for a database reaches a worker too; before role, which it resets */
 	StartTransactionCommand();
-	set_option("session_authorization", GetUserNameFromId(BOOTSTRAP_SUPERUSERID, false));
+	if (GetSessionUserId() != BOOTSTRAP_SUPERUSERID)
+		set_option("session_authorization", GetUserNameFromId(BOOTSTRAP_SUPERUSERID, false));
 	for (i = 0; i < (int) lengthof(fixed_settings); i++)
 		set_option(fixed_settings[i].name, fixed_settings[i].value);
 	for (i = 0; i < (int) lengthof(server_settings); i++)
