@@ -1,0 +1,135 @@
+# 045_ddl.pl
+#	  The extension's own surroundings: several databases, a schema with a quoted
+#	  name, and DDL on all of it while a rotation is under way.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use RotateTest;
+use Test::More;
+
+my $t = RotateTest->new(conf => 'restart_after_crash = off');
+my $emulator = $t->emulator;
+my $SCHEMA = '"Rotate %s; of"';
+
+$t->sql('CREATE DATABASE other');
+$t->sql("CREATE SCHEMA $SCHEMA; CREATE EXTENSION rotate_ext SCHEMA $SCHEMA", database => 'other');
+$t->add('app');
+$t->sql("SELECT $SCHEMA.rotate_register('prod/app')", database => 'other');
+
+my $row = $t->row("SELECT * FROM $SCHEMA.rotate_now('prod/app')", database => 'other');
+is($row->{outcome}, 'rotated', 'the extension works in a schema whose name must be quoted');
+is($t->sql("SELECT state FROM $SCHEMA.rotate_status", database => 'other'), 'ok', 'its views too');
+$t->error_is("SELECT $SCHEMA.rotate_unregister('prod/nothing')", { sqlstate => '42704' }, 'and its errors', database => 'other');
+
+# pause(DATABASE, SCHEMA): a rotation that stands still between the new
+# password and the move of the label.
+sub pause
+{
+	my ($database, $schema, $operation) = @_;
+	my $rule = $emulator->fault(action => 'pause', operation => $operation || 'UpdateSecretVersionStage');
+	my $call = $t->start_sql("SELECT outcome FROM $schema.rotate_now('prod/app')", database => $database);
+
+	$emulator->wait_for_fault($rule) or die 'no call came';
+	return ($call, $rule);
+}
+
+sub consistent
+{
+	my $name = shift;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok($t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'rotate_ext%'", '0'), "$name: the worker ends");
+	ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
+	return;
+}
+
+# The same secret, registered in two databases: the turn is the cluster's.
+$t->sql("SELECT rotate_register('prod/app')");
+my ($call, $rule) = pause('other', $SCHEMA);
+is($t->sql("SELECT state FROM rotate_status"), 'running', 'a rotation in one database is seen in another');
+$t->set('rotate_ext.start_timeout' => '300');
+$t->error_is("SELECT rotate_now('prod/app')",
+	{ sqlstate => '55P03', message => 'could not begin: another rotation of secret "prod/app" is under way' },
+	'and waited for there');
+$t->set('rotate_ext.start_timeout' => undef);
+my $waiting = $t->start_sql("SELECT outcome FROM rotate_now('prod/app')");
+$emulator->release($rule);
+is($call->finish->{stdout}, 'rotated', 'it ends');
+is($waiting->finish->{stdout}, 'rotated', 'and the other database has its turn, knowing the password by AWSCURRENT');
+consistent('two databases');
+
+# Its schema
+($call, $rule) = pause('other', $SCHEMA);
+$t->error_is('ALTER EXTENSION rotate_ext SET SCHEMA public', { sqlstate => '0A000' },
+	'ALTER EXTENSION SET SCHEMA is not supported', database => 'other');
+$t->sql("ALTER SCHEMA $SCHEMA RENAME TO elsewhere", database => 'other');
+$emulator->release($rule);
+is($call->finish->{stdout}, 'rotated', 'a schema that is renamed under way is no matter');
+consistent('a renamed schema');
+is($t->sql("SELECT outcome FROM elsewhere.rotate_now('prod/app')", database => 'other'), 'rotated', 'and it works there');
+
+# DROP EXTENSION, before the password is changed and after
+foreach my $operation ('PutSecretValue', 'UpdateSecretVersionStage')
+{
+	my ($call, $rule) = pause('other', 'elsewhere', $operation);
+	$t->sql('SET statement_timeout = 10000; DROP EXTENSION rotate_ext', database => 'other');
+	$emulator->release($rule);
+	my $result = $call->finish;
+	is($result->{error}{sqlstate}, '42704', "DROP EXTENSION while a rotation is at $operation is an error for it");
+	is($result->{error}{message}, 'could not find the extension "rotate_ext" in this database', 'that says so');
+	consistent("DROP EXTENSION at $operation");
+	$t->sql("CREATE EXTENSION rotate_ext SCHEMA elsewhere; SELECT elsewhere.rotate_register('prod/app')", database => 'other');
+	like($t->sql("SELECT outcome FROM elsewhere.rotate_now('prod/app')", database => 'other'), qr/^(rotated|completed)$/,
+		'created again, it goes on');
+	consistent('the next run');
+}
+
+# DROP DATABASE and rename wait for nobody; FORCE ends the worker.
+($call, $rule) = pause('other', 'elsewhere', 'PutSecretValue');
+$t->error_is('DROP DATABASE other', { sqlstate => '55006' }, 'DROP DATABASE is refused while a rotation is under way there');
+$emulator->release($rule);
+is($call->finish->{stdout}, 'rotated', 'which is not disturbed');
+
+foreach my $operation ('PutSecretValue', 'UpdateSecretVersionStage')
+{
+	my ($call, $rule) = pause('other', 'elsewhere', $operation);
+	my ($status, $out, $err) = $t->psql('SET statement_timeout = 20000; DROP DATABASE other WITH (FORCE)');
+	$emulator->release($rule);
+	$call->finish;
+	is($status, 0, "DROP DATABASE WITH (FORCE) at $operation") or diag $err;
+	ok($t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'rotate_ext%'", '0'), 'ends the worker');
+	like($t->sql("SELECT outcome FROM rotate_now('prod/app')"), qr/^(rotated|completed)$/, 'the other database can go on');
+	consistent('after DROP DATABASE');
+	$t->sql('CREATE DATABASE other') if $operation eq 'PutSecretValue';
+	$t->sql("CREATE SCHEMA elsewhere; CREATE EXTENSION rotate_ext SCHEMA elsewhere; SELECT elsewhere.rotate_register('prod/app')",
+		database => 'other') if $operation eq 'PutSecretValue';
+}
+
+# A lock that the caller itself holds: nobody could see that deadlock.
+$t->set('rotate_ext.worker_timeout' => '1000');
+$t->error_is("BEGIN; LOCK TABLE rotate_run; SELECT rotate_now('prod/app')",
+	{ sqlstate => '57014', message => 'the run took longer than rotate_ext.worker_timeout (1000 ms)' },
+	'a lock of the caller\'s own that is in the way ends the run');
+$t->set('rotate_ext.worker_timeout' => undef);
+consistent('a lock of the caller\'s own');
+
+# The role itself
+($call, $rule) = pause('postgres', 'public', 'PutSecretValue');
+$t->sql('ALTER ROLE app RENAME TO app2');
+$emulator->release($rule);
+my $error = $call->finish->{error};
+is($error->{message}, 'could not rotate secret "prod/app": role "app" is now called "app2"', 'a role that is renamed meanwhile is seen');
+$t->sql('ALTER ROLE app2 RENAME TO app');
+consistent('a renamed role');
+is($t->sql("SELECT outcome FROM rotate_now('prod/app')"), 'completed', 'with its name back it is rotated');
+
+($call, $rule) = pause('postgres', 'public', 'PutSecretValue');
+$t->sql('DROP ROLE app');
+$emulator->release($rule);
+is($call->finish->{error}{message}, 'could not rotate secret "prod/app": role "app" does not exist', 'and one that is dropped');
+
+unlike($t->server_log, qr/terminated by signal|PANIC/, 'the server never crashed');
+$t->stop;
+done_testing();
