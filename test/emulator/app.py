@@ -11,11 +11,14 @@ import threading
 
 from . import certs
 from .clock import Clock
-from .control import ControlServer, default_settings
+from .control import ControlServer
 from .faults import Faults
+from .functions import Functions
 from .httpd import tls_context
 from .journal import Journal
+from .rotation import Rotations
 from .service import ServiceServer
+from .settings import default_settings
 from .signature import AccessKey
 from .store import Store
 
@@ -40,6 +43,8 @@ class Emulator:
         self.keys = {}
         self._listeners = {}
         self._listeners_lock = threading.Lock()
+        self.functions = Functions(self)
+        self.rotations = Rotations(self)
         self._fill()
 
     def _fill(self):
@@ -57,6 +62,8 @@ class Emulator:
         """All as at the start.  Calls that are held up end without effect or answer."""
         self.generation += 1
         self.faults.clear()
+        self.rotations.reset()
+        self.functions.reset()
         self.journal.clear()
         self.clock.offset = 0.0
         self.failed_handshakes = 0
@@ -113,7 +120,7 @@ def main():
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
 
-    temporary = None
+    temporary = emulator = None
     tls_dir = arguments.tls_dir
     if tls_dir is None:
         tls_dir = temporary = tempfile.mkdtemp(prefix="emulator-tls-")
@@ -134,6 +141,8 @@ def main():
             threading.Thread(target=_until_stdin_ends, args=(stop,), daemon=True).start()
         stop.wait()
     finally:
+        if emulator is not None:
+            emulator.functions.reset()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
     return 0

@@ -5,57 +5,18 @@ import json
 import socket
 import uuid
 
-from .errors import STYLES, ApiError
+from .control_functions import FUNCTION_PATHS, FunctionControl, only
+from .errors import ApiError
 from .faults import ACTIONS
 from .httpd import Handler, Server
+from .settings import change_settings
 from .signature import AccessKey
 from .store import PENDING, Secret, Version
-
-# name -> default; the type of the default is the type of the setting
-DEFAULT_SETTINGS = {
-    "latency": 0.0,
-    "error_style": "plain",
-    "stale_reads_after_put": 0,
-    "stale_reads_after_label": 0,
-    "rotation_token": "optional",
-    "writes_per_second": 50,
-    "puts_per_10_minutes": 0,
-    "max_versions": 100,
-    "random_passwords": [],
-}
-_CHOICES = {"error_style": STYLES + ("rotate",),
-            "rotation_token": ("optional", "required", "ignored")}
-
-
-def default_settings():
-    return {name: list(value) if isinstance(value, list) else value
-            for name, value in DEFAULT_SETTINGS.items()}
-
-
-def change_settings(settings, changes):
-    for name, value in changes.items():
-        if name not in DEFAULT_SETTINGS:
-            raise ValueError("unknown setting: " + name)
-        kind = type(DEFAULT_SETTINGS[name])
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if type(value) is not kind:
-            raise ValueError("wrong type of the setting " + name)
-        if name in _CHOICES and value not in _CHOICES[name]:
-            raise ValueError("%s is one of %s" % (name, list(_CHOICES[name])))
-        settings[name] = value
-
 
 class ControlServer(Server):
     def __init__(self, emulator, **options):
         self.emulator = emulator
         super().__init__(ControlHandler, **options)
-
-
-def _only(body, *names):
-    for name in body:
-        if name not in names:
-            raise ValueError("unknown member: " + name)
 
 
 def _value(body):
@@ -74,7 +35,7 @@ def _value(body):
     return None, None
 
 
-class Control:
+class Control(FunctionControl):
     """One method a path; each takes the request's JSON and returns the answer's."""
 
     def __init__(self, emulator):
@@ -95,12 +56,12 @@ class Control:
         return {"ok": True}
 
     def reset(self, body):
-        _only(body)
+        only(body)
         self.emulator.reset()
         return {}
 
     def state(self, body):
-        _only(body, "secret")
+        only(body, "secret")
         if "secret" in body:
             return self._secret(body["secret"]).dump()
         return {"region": self.store.region, "account": self.store.account,
@@ -113,7 +74,7 @@ class Control:
 
     def secrets(self, body):
         """Make a secret; replaces one of the same name."""
-        _only(body, "name", "account", "arn_suffix", "versions", "attributes")
+        only(body, "name", "account", "arn_suffix", "versions", "attributes")
         name = body["name"]
         account = body.get("account", self.store.account)
         old = self.store.by_name(name, account)
@@ -129,13 +90,13 @@ class Control:
         return secret.dump()
 
     def secret_update(self, body):
-        _only(body, "secret", "attributes")
+        only(body, "secret", "attributes")
         secret = self._secret(body["secret"])
         self._set_attributes(secret, body["attributes"])
         return secret.dump()
 
     def secret_delete(self, body):
-        _only(body, "secret")
+        only(body, "secret")
         secret = self._secret(body["secret"])
         del self.store.secrets[secret.arn]
         return {}
@@ -151,7 +112,7 @@ class Control:
                 secret.attributes[name] = value
 
     def _add_version(self, secret, body):
-        _only(body, "secret", "id", "string", "binary", "json", "empty", "stages", "created",
+        only(body, "secret", "id", "string", "binary", "json", "empty", "stages", "created",
               "origin", "rotation_token")
         string, binary = _value(body)
         version_id = body.get("id") or str(uuid.uuid4())
@@ -173,7 +134,7 @@ class Control:
         return {"id": version_id, "secret": secret.dump()}
 
     def version_delete(self, body):
-        _only(body, "secret", "id")
+        only(body, "secret", "id")
         secret = self._secret(body["secret"])
         del secret.versions[body["id"]]
         for stage in [name for name, holder in secret.labels.items() if holder == body["id"]]:
@@ -182,13 +143,13 @@ class Control:
 
     def prune(self, body):
         """Remove all versions without a label, as AWS may at any time."""
-        _only(body, "secret")
+        only(body, "secret")
         secret = self._secret(body["secret"])
         return {"removed": secret.prune(self.emulator.clock.now(), everything=True)}
 
     def labels(self, body):
         """Set labels just as given: label -> version id, or null to take it away."""
-        _only(body, "secret", "labels")
+        only(body, "secret", "labels")
         secret = self._secret(body["secret"])
         for stage, version_id in body["labels"].items():
             if version_id is None:
@@ -201,7 +162,7 @@ class Control:
 
     def service_pending(self, body):
         """The empty pending version that the service makes when it starts a rotation."""
-        _only(body, "secret", "id", "rotation_token")
+        only(body, "secret", "id", "rotation_token")
         version_id = self._add_version(self._secret(body["secret"]), {
             "id": body.get("id"), "empty": True, "stages": [PENDING], "origin": "service",
             "rotation_token": body.get("rotation_token", str(uuid.uuid4()))})
@@ -210,16 +171,16 @@ class Control:
                 "secret": secret.dump()}
 
     def log(self, body):
-        _only(body, "operation", "since")
+        only(body, "operation", "since")
         return self.emulator.journal.dump(body.get("operation"), body.get("since", 0))
 
     def log_clear(self, body):
-        _only(body)
+        only(body)
         self.emulator.journal.clear()
         return {}
 
     def log_wait(self, body):
-        _only(body, "operation", "count", "ended", "timeout")
+        only(body, "operation", "count", "ended", "timeout")
         return {"reached": self.emulator.journal.wait(
             body.get("operation"), body.get("count", 1), body.get("ended", True),
             body.get("timeout", 10))}
@@ -228,24 +189,24 @@ class Control:
         return self.emulator.faults.add(body)
 
     def faults_list(self, body):
-        _only(body)
+        only(body)
         return {"actions": list(ACTIONS), "faults": self.emulator.faults.dump()}
 
     def faults_clear(self, body):
-        _only(body, "id")
+        only(body, "id")
         return {"removed": self.emulator.faults.clear(body.get("id"))}
 
     def faults_release(self, body):
-        _only(body, "id", "count")
+        only(body, "id", "count")
         return {"released": self.emulator.faults.release(body["id"], body.get("count"))}
 
     def faults_wait(self, body):
-        _only(body, "id", "count", "timeout")
+        only(body, "id", "count", "timeout")
         return {"reached": self.emulator.faults.wait(body["id"], body.get("count", 1),
                                                      body.get("timeout", 10))}
 
     def clock(self, body):
-        _only(body, "offset")
+        only(body, "offset")
         self.emulator.clock.offset = float(body["offset"])
         return {"now": self.emulator.clock.now()}
 
@@ -255,7 +216,7 @@ class Control:
 
     def keys(self, body):
         """Add or replace an access key; expires_in counts from the emulator's now."""
-        _only(body, "expires_in", *AccessKey.FIELDS)
+        only(body, "expires_in", *AccessKey.FIELDS)
         options = {name: body[name] for name in AccessKey.FIELDS if name in body}
         if "expires_in" in body:
             options["expires_at"] = self.emulator.clock.now() + body["expires_in"]
@@ -263,24 +224,25 @@ class Control:
         return {}
 
     def keys_delete(self, body):
-        _only(body, "access_key_id")
+        only(body, "access_key_id")
         del self.emulator.keys[body["access_key_id"]]
         return {}
 
     def connections_drop(self, body):
         """Close every connection to the service, idle ones too."""
-        _only(body)
+        only(body)
         return {"dropped": self.emulator.drop_connections()}
 
     def listener(self, body):
         """One more listener: with a certificate to be refused, or plain."""
-        _only(body, "certificate")
+        only(body, "certificate")
         return {"port": self.emulator.listen(body["certificate"]).port}
 
 
 # waiting must not stop others, and journal and faults have locks of their own
 _WITHOUT_LOCK = {"log", "log_clear", "log_wait", "faults", "faults_list", "faults_clear",
-                 "faults_release", "faults_wait", "listener", "connections_drop", "health"}
+                 "faults_release", "faults_wait", "listener", "connections_drop", "health",
+                 } | set(FUNCTION_PATHS.values()) - {"rotations_start"}
 
 PATHS = {
     "/health": "health", "/reset": "reset", "/state": "state", "/settings": "settings",
@@ -292,6 +254,7 @@ PATHS = {
     "/faults/release": "faults_release", "/faults/wait": "faults_wait",
     "/clock": "clock", "/keys": "keys", "/keys/delete": "keys_delete",
     "/connections/drop": "connections_drop", "/listeners": "listener",
+    **FUNCTION_PATHS,
 }
 
 

@@ -6,6 +6,7 @@ Each takes a Call; everything under the store's lock.
 import base64
 import re
 
+from . import rotation_operations
 from .errors import invalid_parameter, invalid_request, resource_not_found, validation
 from .passwords import random_password
 from .store import CURRENT, Secret
@@ -14,8 +15,9 @@ _NAME = re.compile(r"[A-Za-z0-9/_+=.@!-]+")
 
 
 class Call:
-    def __init__(self, store, parameters, caller, now):
+    def __init__(self, store, rotations, parameters, caller, now):
         self.store = store
+        self.rotations = rotations
         self.parameters = parameters
         self.caller = caller
         self.now = now
@@ -137,7 +139,7 @@ def put_secret_value(call):
     secret = call.secret()
     secret.check_writable(call.store.region)
     version = call.store.put(secret, token, string, binary, call.get("VersionStages"), call.now,
-                             call.get("RotationToken"))
+                             call.get("RotationToken"), call.caller)
     return dict(_identity(secret), VersionId=version.id, VersionStages=secret.stages(version.id))
 
 
@@ -216,4 +218,5 @@ PLAYED = {
     "DeleteSecret": delete_secret,
     "RestoreSecret": restore_secret,
     "TagResource": tag_resource,
+    **rotation_operations.PLAYED,
 }

@@ -125,7 +125,8 @@ class ServiceHandler(Handler):
             self._perform(rules, "before", context)
         except Mangled as mangled:
             return {}, mangled.rule
-        call = operations.Call(emulator.store, parameters, caller, emulator.clock.now())
+        call = operations.Call(emulator.store, emulator.rotations, parameters, caller,
+                               emulator.clock.now())
         with emulator.store.lock:
             self._check_generation()
             result = operations.PLAYED[operation](call)

@@ -9,6 +9,7 @@ import threading
 import uuid
 
 from .errors import ApiError, invalid_parameter, invalid_request, resource_not_found
+from .schedule import set_next_date
 
 CURRENT = "AWSCURRENT"
 PENDING = "AWSPENDING"
@@ -29,6 +30,7 @@ class Version:
         self.created = created
         self.origin = origin
         self.rotation_token = rotation_token
+        self.principal = None       # of the function that the service asks to fill it
 
     @property
     def empty(self):
@@ -81,6 +83,8 @@ class Secret:
         self.labels = {}
         self.attributes = {"last_changed": created}
         self.puts = []              # times of PutSecretValue that made or filled a version
+        self.rotating = None        # the version of a rotation that the service runs now
+        self.last_rotate_token = None
         self.stale = None           # a View, while reads lag behind
         self.stale_reads = 0
 
@@ -98,7 +102,9 @@ class Secret:
         """The version of a rotation that the service has started and not yet seen finished."""
         pending = self.labels.get(PENDING)
         version = self.versions.get(pending)
-        if version is None or version.origin != "service" or pending == self.labels.get(CURRENT):
+        if version is None or pending == self.rotating:
+            return version
+        if version.origin != "service" or pending == self.labels.get(CURRENT):
             return None
         return version
 
@@ -217,7 +223,7 @@ class Store:
                            "You've exceeded the number of new versions for this secret in "
                            "10 minutes.")
 
-    def put(self, secret, token, string, binary, stages, now, rotation_token=None):
+    def put(self, secret, token, string, binary, stages, now, rotation_token=None, caller=None):
         """PutSecretValue's rules.  Returns the version."""
         version = secret.versions.get(token)
         if version is not None and not version.empty:
@@ -227,7 +233,7 @@ class Store:
                                "in use for a version of secret %s." % (token, secret.arn))
             self.counters["idempotent_puts"] += 1
             return version
-        self._check_rotation_token(version, rotation_token)
+        self._check_rotation_token(secret, version, rotation_token, caller)
         self._check_put_rate(secret, now)
         if stages is not None:
             if len(set(stages)) != len(stages):
@@ -261,20 +267,29 @@ class Store:
             # someone put a version by hand: the service abandons its rotation
             del secret.labels[PENDING]
             self.counters["pending_abandoned"] += 1
+        if token != secret.rotating:
+            set_next_date(secret, now)
         return version
 
-    def _check_rotation_token(self, version, given):
-        """Which principal needs it is not documented, hence a setting."""
+    def _check_rotation_token(self, secret, version, given, caller):
+        """Which principal needs it, and whose is taken, is not documented: settings."""
         expected = version.rotation_token if version is not None else None
         if expected is None:
             return
         policy = self.settings["rotation_token"]
-        if given is None and policy != "required":
-            return
-        if given != expected and policy != "ignored":
+        if given is None:
+            allowed = policy != "required" and not (
+                policy == "required_for_roles" and caller is not None
+                and (":assumed-role/" in caller.principal or caller.account != secret.account))
+        elif (self.settings["rotation_token_principal"] == "function" and caller is not None
+                and version.principal not in (None, caller.principal)):
+            allowed = False
+        else:
+            allowed = given == expected or policy == "ignored"
+        if not allowed:
             raise ApiError("AccessDeniedException",
-                           "You can't fill this version: the rotation token is missing or is not "
-                           "that of the rotation.")
+                           "You can't fill this version: the rotation token is missing, is not "
+                           "that of the rotation, or is another principal's.")
 
     def _make_room(self, secret, now):
         limit = self.settings["max_versions"]
