@@ -22,14 +22,16 @@ extern char *identity_system(void);
 
 /*
  * Hex SHA-256 of the content of rotate_ext.instance_file (up to 8 kB); palloc'd.
- * Raises ERRCODE_CONFIG_FILE_ERROR where it is not set, inside the
- * data directory, empty or unreadable.
+ * Raises ERRCODE_CONFIG_FILE_ERROR where it is not set, missing, inside the
+ * data directory or empty.  Needs a transaction: hashing and opening a file ask
+ * for a resource owner.
  */
 extern char *identity_instance(void);
 
 /*
  * Raise ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE where the registration is
  * another cluster's or another machine's, with the call that binds it anew.
+ * Needs a transaction.
  */
 extern void identity_check(const Registration *registration);
 

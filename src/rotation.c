@@ -145,7 +145,9 @@ open_run(Rotation *rotation)
 				 errhint("Try again.")));
 		begin_run(rotation);
 	}
+	rotation_begin();
 	identity_check(rotation->registration);
+	rotation_commit();
 	if (rotation->client == NULL)
 		rotation->client = sm_open(region_of(rotation->registration->arn));
 }

@@ -122,7 +122,9 @@ rotation_register(Rotation *rotation)
 	if (order->has_login_host)
 	{
 		registration->login_host = pstrdup(order->login_host);
+		rotation_begin();
 		registration->instance_hash = identity_instance();
+		rotation_commit();
 	}
 	registration->allow_plaintext_login = order->allow_plaintext_login;
 	registration->allow_privileged = order->allow_privileged;

@@ -81,11 +81,17 @@ login_knows_require_auth(void)
 /*
  * service, options, sslcrldir, ssl_max_protocol_version and others have no
  * value that means "none", so their variables have to go; and with them those
- * that a later libpq may add.
+ * that a later libpq may add.  Three more are no parameters: libpq sends them
+ * as settings of the session, and a value that the server refuses fails the
+ * login.
  */
 static void
 remove_environment(const PQconninfoOption *options)
 {
+	static const char *const settings[] = {"PGDATESTYLE", "PGTZ", "PGGEQO"};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		unsetenv(settings[i]);
 	for (; options->keyword != NULL; options++)
 	{
 		if (options->envvar != NULL)
