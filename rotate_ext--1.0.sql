@@ -11,7 +11,7 @@
 CREATE TABLE @extschema@.rotate_registration (
 	secret text PRIMARY KEY,
 	arn text NOT NULL UNIQUE,
-	role_oid oid NOT NULL UNIQUE,
+	role_oid oid NOT NULL,
 	role_name text NOT NULL UNIQUE,
 	strategy text NOT NULL CHECK (strategy = 'single'),
 	host text NOT NULL,
@@ -27,6 +27,8 @@ CREATE TABLE @extschema@.rotate_registration (
 	system_identifier text NOT NULL,
 	registered_at timestamptz NOT NULL,
 	registered_by text NOT NULL,
+	-- a restored dump holds the oids of another cluster
+	UNIQUE (system_identifier, role_oid),
 	CHECK ((login_host IS NULL) = (instance_hash IS NULL))
 );
 
@@ -57,7 +59,7 @@ CREATE TABLE @extschema@.rotate_run (
 	hint text
 );
 
-CREATE INDEX rotate_run_secret ON @extschema@.rotate_run (secret, started_at);
+CREATE INDEX rotate_run_secret ON @extschema@.rotate_run (secret, run_id);
 CREATE INDEX rotate_run_verifier ON @extschema@.rotate_run (role_oid, verifier_hash)
 	WHERE verifier_hash IS NOT NULL;
 
@@ -158,20 +160,22 @@ CREATE VIEW @extschema@.rotate_status AS
 		LEFT JOIN LATERAL (
 			SELECT h.run_id, h.outcome, h.error, h.sqlstate, h.hint
 			FROM @extschema@.rotate_run h
-			WHERE h.secret = r.secret
+			WHERE h.secret = r.secret AND (h.finished_at IS NULL OR h.finished_at >= r.registered_at)
 			ORDER BY h.run_id DESC LIMIT 1) last ON true
 		LEFT JOIN LATERAL (
 			SELECT h.run_id, h.finished_at
 			FROM @extschema@.rotate_run h
-			WHERE h.secret = r.secret AND h.outcome IN ('rotated', 'completed')
+			WHERE h.secret = r.secret AND h.arn = r.arn AND h.role_name = r.role_name
+				AND h.outcome IN ('rotated', 'completed')
 			ORDER BY h.run_id DESC LIMIT 1) success ON true
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.count(*) AS failures
 			FROM @extschema@.rotate_run h
-			WHERE h.secret = r.secret AND h.sqlstate IS NOT NULL
+			WHERE h.secret = r.secret AND h.finished_at >= r.registered_at
+				AND h.outcome IN ('failed', 'interrupted')
 				AND h.run_id > COALESCE(
 					(SELECT pg_catalog.max(g.run_id) FROM @extschema@.rotate_run g
-					 WHERE g.secret = r.secret AND g.outcome IS NOT NULL AND g.sqlstate IS NULL), 0)) failed;
+					 WHERE g.secret = r.secret AND g.outcome NOT IN ('failed', 'interrupted')), 0)) failed;
 
 REVOKE ALL ON @extschema@.rotate_history, @extschema@.rotate_status FROM PUBLIC;
 GRANT SELECT ON @extschema@.rotate_history, @extschema@.rotate_status TO pg_monitor;

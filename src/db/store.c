@@ -237,9 +237,11 @@ check_not_registered(const StoreScope *scope, const Registration *registration)
 	add_text(&args, registration->arn);
 	add_oid(&args, registration->role_oid);
 	add_text(&args, registration->role_name);
+	add_text(&args, registration->system_identifier);
 	if (store_execute(scope,
 					  "SELECT secret, role_name, arn FROM %s.rotate_registration "
-					  "WHERE secret = $1 OR arn = $2 OR role_oid = $3 OR role_name = $4 "
+					  "WHERE secret = $1 OR arn = $2 OR (role_oid = $3 AND system_identifier = $5) "
+					  "OR role_name = $4 "
 					  "ORDER BY secret = $1 DESC, arn = $2 DESC LIMIT 1",
 					  &args, SPI_OK_SELECT) > 0)
 	{
@@ -253,9 +255,10 @@ check_not_registered(const StoreScope *scope, const Registration *registration)
 					 errmsg("secret \"%s\" is already registered for role \"%s\", as \"%s\"",
 							registration->secret, role, secret),
 					 errhint("Name it as it is registered, or use rotate_unregister('%s') first.", secret)));
-		if (strcmp(role, registration->role_name) == 0 && strcmp(secret, registration->secret) != 0)
+		if (strcmp(secret, registration->secret) != 0)
 			ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-							errmsg("role \"%s\" is already registered for secret \"%s\"", role, secret),
+							errmsg("role \"%s\" is already registered for secret \"%s\"",
+								   registration->role_name, secret),
 							errdetail("Two secrets that rotate one role would undo each other's password."),
 							errhint("Use rotate_unregister() on the other secret first.")));
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
