@@ -17,8 +17,9 @@
 
 #include "aws/sm_private.h"
 
-/* Ends a message that an AWS endpoint wrote, where the message may quote the secret. */
-#define MESSAGE_LEFT_OUT "(AWS's message is left out, since it may quote the value)"
+/* In place of a message that an AWS endpoint wrote. */
+#define VALUE_LEFT_OUT "(AWS's message is left out, since it may quote the value)"
+#define TOKEN_LEFT_OUT "(AWS's message is left out, since it quotes the session token)"
 
 void
 sm_wipe_answer(SmCall *call)
@@ -188,6 +189,26 @@ may_quote_value(const SmCall *call)
 	return error->class == AWS_OTHER || error->class == AWS_BAD_ANSWER || error->class == AWS_TRANSIENT;
 }
 
+/*
+ * An endpoint may explain a wrong signature by the request that it would have
+ * signed, session token included.  Only a message's start is kept, so it
+ * matters where the token begins in that.
+ */
+static bool
+quotes_session_token(const SmCall *call, const char *message)
+{
+	const char *token = call->client->credentials.session_token;
+	const char *quoted = token != NULL && message != NULL ? strstr(message, token) : NULL;
+
+	return quoted != NULL && (size_t) (quoted - message) < strlen(call->error.message);
+}
+
+static void
+replace_message(AwsError *error, const char *message)
+{
+	aws_printable(error->message, sizeof(error->message), message, strlen(message));
+}
+
 static void
 read_error(SmCall *call, const HttpRequest *request, const json_t *root)
 {
@@ -201,8 +222,9 @@ read_error(SmCall *call, const HttpRequest *request, const json_t *root)
 		message = json_string_value(json_object_get(root, "Message"));
 	aws_error_classify(&call->error, request->status, type, message);
 	if (may_quote_value(call))
-		aws_printable(call->error.message, sizeof(call->error.message), MESSAGE_LEFT_OUT,
-					  strlen(MESSAGE_LEFT_OUT));
+		replace_message(&call->error, VALUE_LEFT_OUT);
+	else if (quotes_session_token(call, message))
+		replace_message(&call->error, TOKEN_LEFT_OUT);
 
 	/*
 	 * Refused by AWS's own word, or sent elsewhere: certainly not applied.
