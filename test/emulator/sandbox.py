@@ -14,6 +14,7 @@ from .runtime_api import RuntimeServer, invalid_state, Refused
 
 MAX_LINE = 65536
 MAX_LINES = 5000
+CHROOT = "/usr/sbin/chroot"
 
 
 class Delivery:
@@ -78,7 +79,7 @@ class Sandbox:
         command, options = function.command, {}
         if function.root is not None:
             user = [] if function.user is None else ["--userspec=" + function.user]
-            command = ["chroot"] + user + [function.root] + command
+            command = [CHROOT] + user + [function.root] + command
         elif function.user is not None:
             user, _, group = function.user.partition(":")
             options = {"user": _number(user), "group": _number(group or user), "extra_groups": []}

@@ -179,3 +179,54 @@ def tls_connect(port, ca):
     with socket.create_connection(("127.0.0.1", port), 10) as raw:
         with context.wrap_socket(raw, server_hostname="127.0.0.1") as connection:
             return connection.version()
+
+
+class FunctionTest(EmulatorTest):
+    """With a function of tests/function.py registered as "rotate"."""
+
+    def register(self, name="rotate", _options=None, **settings):
+        """Settings become FUNCTION_* of its environment."""
+        env = {"FUNCTION_" + key: value for key, value in settings.items()}
+        env["FUNCTION_ENDPOINT"] = "127.0.0.1:%d" % self.emulator.ready["http_port"]
+        body = {"name": name, "env": env, "timeout": 5, "command": [
+            sys.executable, "-I", "-S", "-B",
+            os.path.join(ROOT, "emulator", "tests", "function.py")]}
+        body.update(_options or {})
+        self.function = self.control("/functions", **body)["arn"]
+        return self.function
+
+    def rotate(self, **options):
+        """RotateSecret; returns the token."""
+        options.setdefault("RotationLambdaARN", self.function)
+        return self.aws.rotate_secret(SecretId=NAME, **options)["VersionId"]
+
+    def described(self):
+        """DescribeSecret's answer with what Debian's botocore would leave out."""
+        return self.sender.send("DescribeSecret", {"SecretId": NAME}).json
+
+    def ended(self, timeout=30):
+        """The last rotation's record, once none is running."""
+        answer = self.control("/rotations/wait", secret=NAME, timeout=timeout)
+        self.assertTrue(answer["ended"])
+        return answer["rotation"]
+
+    def finished(self, token):
+        """The rotation succeeded, and the labels and the value are there."""
+        rotation = self.ended()
+        self.assertEqual((rotation["status"], rotation["reason"]), ("succeeded", None))
+        self.assertEqual(self.labels()["AWSCURRENT"], token)
+        self.assertEqual(self.labels()["AWSPREVIOUS"], self.v1)
+        self.assertEqual(self.state()["versions"][token]["string"], "value of " + token)
+        return rotation
+
+    def invocations(self, **select):
+        return self.control("/invocations", **select)["invocations"]
+
+    def outcomes(self):
+        return [item["outcome"] for item in self.invocations()]
+
+    def invoke(self, step="echo", **event):
+        return self.control("/functions/invoke", function="rotate", event=dict(event, Step=step))
+
+    def instances(self):
+        return self.control("/functions/list")["functions"][0]["instances"]
