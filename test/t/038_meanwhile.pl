@@ -1,0 +1,208 @@
+# 038_meanwhile.pl
+#	  Somebody else alters the role at the very moment: their password stays
+#	  theirs, and nobody reads "tuple concurrently updated".
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use RotateTest;
+use RotateTest::Login;
+use Test::More;
+
+my $t = RotateTest->new;
+my $emulator = $t->emulator;
+
+$t->set('rotate_ext.login_timeout' => '3s');
+
+sub registered
+{
+	my $role = shift;
+	my $password = $t->add($role);
+	$t->sql("SELECT rotate_register('prod/$role', '$role')");
+	return $password;
+}
+
+# A password set by hand before ours: theirs stays.
+my $theirs;
+registered('hand');
+refused_midway($t,
+	{
+		sqlstate => '28P01',
+		message => 'could not rotate secret "prod/hand": the password of role "hand" is not the one in the secret'
+	},
+	'a password that someone sets before we do',
+	role => 'hand',
+	change => sub { $t->set_password('hand', 'by hand'); $theirs = $t->verifier_of('hand') },
+	verifier => sub { $theirs });
+ok($t->can_login('hand', 'by hand'), 'theirs logs in');
+$t->set_password('hand', $t->password('prod/hand'));
+still_rotates($t, 'hand', 'with AWSCURRENT\'s password it rotates');
+
+# The pending password itself, set by somebody else.
+{
+	my $old = registered('helped');
+	my $fault = $emulator->fault(action => 'pause', when => 'after', operation => 'PutSecretValue');
+	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/helped')");
+	$emulator->wait_for_fault($fault);
+	my $pending = $t->password('prod/helped', 'AWSPENDING');
+	$t->set_password('helped', $pending);
+	$emulator->release($fault);
+	is($call->finish->{stdout}, 'rotated', 'someone sets the pending password: the rotation is completed');
+	ok($t->can_login('helped', $pending), 'it logs in');
+	is($t->password('prod/helped'), $pending, 'and is AWSCURRENT\'s');
+}
+
+# Set by hand while the label moves: the move can't be held back any more, and the next run says what is wrong.
+{
+	registered('late');
+	my $fault = $emulator->fault(action => 'pause', operation => 'UpdateSecretVersionStage');
+	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/late')");
+	$emulator->wait_for_fault($fault);
+	$t->set_password('late', 'by hand');
+	my $verifier = $t->verifier_of('late');
+	$emulator->release($fault);
+	$call->finish;
+	is($t->verifier_of('late'), $verifier, 'a password set while the label moves stays');
+	$t->refused(
+		"SELECT rotate_now('prod/late')",
+		{
+			sqlstate => '28P01',
+			message => 'could not rotate secret "prod/late": the password of role "late" is not the one in the secret'
+		},
+		'the next run tells of it', role => 'late', secret => 'prod/late');
+}
+
+# And while the label move is refused: nothing of ours is to be taken back then.
+{
+	registered('kept');
+	my $pause = $emulator->fault(action => 'pause', operation => 'UpdateSecretVersionStage');
+	my $deny = $emulator->fault(action => 'access_denied', operation => 'UpdateSecretVersionStage', times => 0);
+	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/kept')");
+	$emulator->wait_for_fault($pause);
+	$t->set_password('kept', 'by hand');
+	my $verifier = $t->verifier_of('kept');
+	$emulator->release($pause);
+	isnt($call->finish->{error}, undef, 'a move that is refused is an error');
+	is($t->verifier_of('kept'), $verifier, 'a password set by hand meanwhile is not overwritten with the old one');
+	$emulator->clear_faults;
+}
+
+# An ALTER ROLE that is not committed yet when ours comes.
+foreach my $end (qw(COMMIT ROLLBACK))
+{
+	my $role = lc "held_$end";
+	registered($role);
+	my $fault = $emulator->fault(action => 'pause', operation => 'PutSecretValue');
+	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/$role')");
+	$emulator->wait_for_fault($fault);
+	my $holder = $t->start_sql("BEGIN; ALTER ROLE $role CONNECTION LIMIT 7; SELECT pg_sleep(3); $end", app => 'holder');
+	$t->wait_for("SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'holder' AND query LIKE '%sleep%'");
+	$emulator->release($fault);
+	$t->wait_for("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'");
+	my $result = $call->finish;
+	is($result->{stdout}, 'rotated', "an ALTER ROLE under way that ends with $end is waited for")
+	  or diag($result->{stderr});
+	$holder->finish;
+	is($t->sql("SELECT rolconnlimit FROM pg_roles WHERE rolname = '$role'"), $end eq 'COMMIT' ? '7' : '-1',
+		'and has its own effect');
+	ok($t->can_login($role, $t->password("prod/$role")), 'and AWSCURRENT logs in');
+}
+
+# The same, when the old verifier has to come back.
+foreach my $end (qw(COMMIT ROLLBACK))
+{
+	my $role = lc "back_$end";
+	my $old = registered($role);
+	my $verifier = $t->verifier_of($role);
+	my $fault = $emulator->fault(action => 'pause', operation => 'UpdateSecretVersionStage');
+	$emulator->fault(action => 'access_denied', operation => 'UpdateSecretVersionStage', times => 0);
+	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/$role')");
+	$emulator->wait_for_fault($fault);
+	isnt($t->verifier_of($role), $verifier, 'the new password is set');
+	my $holder = $t->start_sql("BEGIN; ALTER ROLE $role CONNECTION LIMIT 7; SELECT pg_sleep(3); $end", app => 'holder');
+	$t->wait_for("SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'holder' AND query LIKE '%sleep%'");
+	$emulator->release($fault);
+	$t->wait_for("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'");
+	my $result = $call->finish;
+	is($result->{error}{sqlstate}, '42501', 'the move was denied');
+	unlike($result->{stderr}, qr/concurrently updated|another password/, 'and nothing else is said');
+	$holder->finish;
+	is($t->verifier_of($role), $verifier, "beside an ALTER ROLE that ends with $end the old verifier comes back");
+	is($t->sql("SELECT rolconnlimit FROM pg_roles WHERE rolname = '$role'"), $end eq 'COMMIT' ? '7' : '-1',
+		'and that has its own effect');
+	$emulator->clear_faults;
+	still_rotates($t, $role, 'then it rotates');
+}
+
+# Altered all the time.  PostgreSQL's own ALTER ROLE may well read "tuple concurrently updated" then.
+{
+	registered('busy');
+	$t->sql('CREATE TABLE storm_is_over ()');
+	my $storm = $t->start_sql(
+		'DO $$ BEGIN FOR i IN 1..100000 LOOP EXIT WHEN to_regclass(\'storm_is_over\') IS NULL; '
+		  . 'BEGIN EXECUTE format(\'ALTER ROLE busy CONNECTION LIMIT %s\', 10 + i % 5); '
+		  . 'EXCEPTION WHEN internal_error THEN NULL; END; COMMIT; PERFORM pg_sleep(0.003); END LOOP; END $$');
+	$t->wait_for("SELECT rolconnlimit >= 10 FROM pg_roles WHERE rolname = 'busy'");
+	my @outcomes;
+	foreach (1 .. 5)
+	{
+		my ($status, $out, $err) = $t->psql("SELECT outcome FROM rotate_now('prod/busy')");
+		push @outcomes, $status == 0 ? $out : $err;
+	}
+	ok($storm->running, 'a storm of ALTER ROLE');
+	$t->sql('DROP TABLE storm_is_over');
+	$storm->finish;
+	is_deeply([ grep { $_ ne 'rotated' } @outcomes ], [], 'rotations beside it succeed');
+	ok($t->can_login('busy', $t->password('prod/busy')), 'AWSCURRENT logs in');
+}
+
+# The role goes, or gets another name.
+registered('gone');
+refused_midway($t,
+	{
+		sqlstate => '42704',
+		message => 'could not rotate secret "prod/gone": role "gone" does not exist',
+	},
+	'DROP ROLE before the password is set',
+	role => 'gone',
+	change => sub { $t->sql('DROP ROLE gone') },
+	verifier => sub { '' });
+registered('named');
+my $kept = $t->verifier_of('named');
+refused_midway($t,
+	{
+		sqlstate => '55000',
+		message => 'could not rotate secret "prod/named": role "named" is now called "renamed"',
+		hint => 'Put the new name into the secret, then call rotate_unregister() and rotate_register() again.'
+	},
+	'a RENAME before the password is set',
+	role => 'named',
+	change => sub { $t->sql('ALTER ROLE named RENAME TO renamed') },
+	verifier => sub { '' });
+is($t->verifier_of('renamed'), $kept, 'its verifier is as it was');
+$t->sql('ALTER ROLE renamed RENAME TO named');
+still_rotates($t, 'named', 'with its name back, it rotates');
+
+# Renamed, or dropped, between the password and the label: what was to be done was done.
+foreach my $ddl ('DROP ROLE last', 'ALTER ROLE last RENAME TO last2')
+{
+	registered('last');
+	my $fault = $emulator->fault(action => 'pause', operation => 'UpdateSecretVersionStage');
+	$emulator->fault(action => 'access_denied', operation => 'UpdateSecretVersionStage', times => 0);
+	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/last')");
+	my $verifier = $t->verifier_of('last');
+	$emulator->wait_for_fault($fault);
+	$t->sql($ddl);
+	$emulator->release($fault);
+	my $result = $call->finish;
+	isnt($result->{error}, undef, "$ddl while the label does not move: an error");
+	unlike($result->{stderr}, qr/XX000|concurrently|cache lookup/, 'and no internal one') or diag($result->{stderr});
+	is($t->verifier_of('last2'), $verifier, 'the renamed role has its old verifier back') if $ddl =~ /RENAME/;
+	$emulator->clear_faults;
+	$t->sql("SELECT rotate_unregister('prod/last')");
+}
+
+$t->stop;
+done_testing();
