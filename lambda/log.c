@@ -61,6 +61,7 @@ log_line(const LogLine *line)
 	put(json, "error", line->error);
 	put(json, "warning", line->warning);
 	put(json, "request_id", line->request_id);
+	put(json, "trace_id", line->trace_id);
 	text = json_text(json);
 	json_decref(json);
 	if (text == NULL)

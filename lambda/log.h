@@ -20,6 +20,7 @@ typedef struct LogLine
 {
 	const char *outcome; /* "ok", "error", or "unanswered": the runtime API did not take the answer */
 	const char *request_id;
+	const char *trace_id;
 	const char *step;
 	const char *secret;
 	const char *version;

@@ -148,6 +148,7 @@ serve(const Settings *settings)
 	log_line(&(LogLine){
 		.outcome = status != RUNTIME_OK ? "unanswered" : (outcome.ok ? "ok" : "error"),
 		.request_id = invocation.request_id,
+		.trace_id = getenv("_X_AMZN_TRACE_ID"),
 		.step = outcome.event.step_name,
 		.secret = outcome.event.secret,
 		.version = outcome.event.version,
