@@ -15,10 +15,8 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/wait_event.h"
 
 #include "compat.h"
 #include "guc.h"
@@ -337,27 +335,6 @@ adopt_move(Rotation *rotation)
 	rotation_derive_facts(rotation);
 }
 
-/* Secrets Manager is in trouble: give it time before a move is sent once more, longer each time. */
-static void
-wait_before_move(Rotation *rotation)
-{
-	instr_time start;
-	instr_time now;
-	long left = FIRST_MOVE_WAIT_MS << rotation->moves_again;
-	const long wait = left;
-
-	INSTR_TIME_SET_CURRENT(start);
-	while (left > 0)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		INSTR_TIME_SET_CURRENT(now);
-		INSTR_TIME_SUBTRACT(now, start);
-		left = wait - (long) INSTR_TIME_GET_MILLISEC(now);
-	}
-}
-
 static void
 move_current(Rotation *rotation)
 {
@@ -369,8 +346,7 @@ move_current(Rotation *rotation)
 	{
 		if (rotation->moves_again >= MAX_MOVES_AGAIN)
 			rotation_refuse(rotation, (RotationAction){ACTION_REFUSE, VERSION_NONE, REFUSE_MOVE_UNANSWERED});
-		wait_before_move(rotation);
-		rotation->moves_again++;
+		rotation_pause(FIRST_MOVE_WAIT_MS << rotation->moves_again++);
 	}
 	rotation->move_from = pstrdup(rotation->versions[VERSION_CURRENT].id);
 	rotation->move_to = pstrdup(rotation->versions[VERSION_PENDING].id);
@@ -412,6 +388,11 @@ move_current(Rotation *rotation)
 
 	/* someone else may have moved the label, or ours may have arrived after all: look again */
 	rotation_observe(rotation);
+
+	/* refused for where the label is, yet seen where it was: what was seen is out of date */
+	while (facts->move == MOVE_REFUSED && call->error.class == AWS_INVALID &&
+		   rotation_wait_for_labels(rotation))
+		rotation_observe(rotation);
 	if (facts->move == MOVE_SUCCEEDED)
 		end_lockout(rotation);
 }

@@ -83,6 +83,7 @@ typedef struct Rotation
 	char *move_to;
 	SmCall *move_failure; /* the latest that did not succeed, or NULL */
 	int moves_again;      /* sent because the one before was not answered */
+	int looks_again;      /* at the labels, which were out of date */
 	int requests;         /* sent to Secrets Manager */
 
 	char tls[16];          /* of the last login proved */
@@ -128,6 +129,16 @@ extern void rotation_commit(void);
 
 /* sm_perform(), and count the requests. */
 extern void rotation_perform(Rotation *rotation, SmCall **calls, int ncalls);
+
+/* Sleep; interrupts are served. */
+extern void rotation_pause(long milliseconds);
+
+/*
+ * What Secrets Manager shows of the labels is out of date, as it may be for a
+ * moment after they were moved: wait, a little longer each time.  False: the run
+ * has waited long enough.
+ */
+extern bool rotation_wait_for_labels(Rotation *rotation);
 
 /* The password that CREATE_PENDING needs, asked for in Secrets Manager's encoding.  Opens a transaction. */
 extern SmCall *rotation_random_password_call(Rotation *rotation);

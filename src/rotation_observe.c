@@ -231,19 +231,6 @@ rotation_random_password_call(Rotation *rotation)
 	return sm_get_random_password(rotation->client, registration->password_length, exclude);
 }
 
-/* One version's value by itself. */
-static VersionValue
-observe_one_value(Rotation *rotation, VersionRef ref)
-{
-	SmCall *call = get_value_call(rotation, ref);
-	VersionValue value;
-
-	rotation_perform(rotation, &call, 1);
-	value = judge_value(rotation, ref, call);
-	sm_call_free(call);
-	return value;
-}
-
 static void
 keep_random_password(Rotation *rotation, SmCall *call)
 {
@@ -288,8 +275,20 @@ find_token(const Rotation *rotation)
 	return TOKEN_ELSEWHERE;
 }
 
-/* AWSCURRENT, AWSPENDING and perhaps a random password, all at the same time. */
-static void
+/* Is the label on another version than DescribeSecret has just said? */
+static bool
+label_is_elsewhere(const SmCall *call)
+{
+	return call != NULL && !call->ok && call->error.class == AWS_INVALID &&
+		   strcmp(call->error.code, "InvalidRequestException") == 0;
+}
+
+/*
+ * AWSCURRENT, AWSPENDING and perhaps a random password, all at the same time.
+ * False: the labels are not where they were said to be, and are to be looked at
+ * again.
+ */
+static bool
 observe_values(Rotation *rotation)
 {
 	RotationFacts *facts = &rotation->facts;
@@ -309,6 +308,14 @@ observe_values(Rotation *rotation)
 
 	if (ncalls > 0)
 		rotation_perform(rotation, calls, ncalls);
+	if ((label_is_elsewhere(current) || label_is_elsewhere(pending)) && rotation_wait_for_labels(rotation))
+	{
+		if (random != NULL)
+			keep_random_password(rotation, random);
+		while (ncalls > 0)
+			sm_call_free(calls[--ncalls]);
+		return false;
+	}
 
 	facts->current = current ? judge_value(rotation, VERSION_CURRENT, current) : VALUE_NO_VERSION;
 	if (pending != NULL)
@@ -324,6 +331,7 @@ observe_values(Rotation *rotation)
 	facts->pending_same_password =
 		pending != NULL && versions[VERSION_CURRENT].has_secret && versions[VERSION_PENDING].has_secret &&
 		strcmp(versions[VERSION_CURRENT].secret.password, versions[VERSION_PENDING].secret.password) == 0;
+	return true;
 }
 
 void
@@ -451,8 +459,9 @@ observe_role(Rotation *rotation)
 	memcpy(rotation->seen_hash, rotation->role.verifier_hash, VERIFIER_HASH_LEN);
 }
 
-void
-rotation_observe(Rotation *rotation)
+/* The labels, and the values of AWSCURRENT and AWSPENDING.  False as observe_values(). */
+static bool
+observe_secret(Rotation *rotation)
 {
 	RotationFacts *facts = &rotation->facts;
 	Version *versions = rotation->versions;
@@ -470,15 +479,49 @@ rotation_observe(Rotation *rotation)
 
 	facts->pending_is_current = same_id(versions[VERSION_PENDING].id, versions[VERSION_CURRENT].id);
 	facts->token = find_token(rotation);
-	observe_values(rotation);
-	facts->previous = VALUE_NO_VERSION;
-	observe_role(rotation);
-	if (versions[VERSION_PREVIOUS].id != NULL && !facts->role_has[VERSION_CURRENT] &&
-		!(facts->role_has[VERSION_PENDING] && (facts->pending_written_by_us || !facts->own_pending_only)))
+	return observe_values(rotation);
+}
+
+/* Can AWSPREVIOUS matter?  See RotationFacts. */
+static bool
+needs_previous(const Rotation *rotation)
+{
+	const RotationFacts *facts = &rotation->facts;
+
+	return rotation->versions[VERSION_PREVIOUS].id != NULL && !facts->role_has[VERSION_CURRENT] &&
+		   !(facts->role_has[VERSION_PENDING] && (facts->pending_written_by_us || !facts->own_pending_only));
+}
+
+/* AWSPREVIOUS, and whether the role has its password.  False as observe_values(). */
+static bool
+observe_previous(Rotation *rotation)
+{
+	SmCall *call = get_value_call(rotation, VERSION_PREVIOUS);
+
+	rotation_perform(rotation, &call, 1);
+	if (label_is_elsewhere(call) && rotation_wait_for_labels(rotation))
 	{
-		facts->previous = observe_one_value(rotation, VERSION_PREVIOUS);
-		observe_role(rotation);
+		sm_call_free(call);
+		return false;
 	}
+	rotation->facts.previous = judge_value(rotation, VERSION_PREVIOUS, call);
+	sm_call_free(call);
+	observe_role(rotation);
+	return true;
+}
+
+void
+rotation_observe(Rotation *rotation)
+{
+	RotationFacts *facts = &rotation->facts;
+
+	do
+	{
+		while (!observe_secret(rotation))
+			;
+		facts->previous = VALUE_NO_VERSION;
+		observe_role(rotation);
+	} while (needs_previous(rotation) && !observe_previous(rotation));
 	facts->standbys = STANDBYS_REPLAYED;
 	facts->move = derive_move(rotation);
 	rotation_derive_facts(rotation);

@@ -15,9 +15,14 @@
 #include "storage/latch.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
+#include "utils/wait_event.h"
 
 #include "guc.h"
 #include "rotation_internal.h"
+
+/* How often a run waits for labels that were moved to be seen, and how long at first: twice as long each time. */
+#define MAX_LOOKS_AGAIN 5
+#define FIRST_LOOK_WAIT_MS 100
 
 static volatile sig_atomic_t run_timed_out = false;
 
@@ -107,6 +112,34 @@ rotation_perform(Rotation *rotation, SmCall **calls, int ncalls)
 	sm_perform(rotation->client, calls, ncalls);
 	for (i = 0; i < ncalls; i++)
 		rotation->requests += calls[i]->attempts;
+}
+
+void
+rotation_pause(long milliseconds)
+{
+	instr_time start;
+	instr_time now;
+	long left = milliseconds;
+
+	INSTR_TIME_SET_CURRENT(start);
+	while (left > 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		INSTR_TIME_SET_CURRENT(now);
+		INSTR_TIME_SUBTRACT(now, start);
+		left = milliseconds - (long) INSTR_TIME_GET_MILLISEC(now);
+	}
+}
+
+bool
+rotation_wait_for_labels(Rotation *rotation)
+{
+	if (rotation->looks_again >= MAX_LOOKS_AGAIN)
+		return false;
+	rotation_pause(FIRST_LOOK_WAIT_MS << rotation->looks_again++);
+	return true;
 }
 
 TriedLogin *
