@@ -21,6 +21,9 @@
 #define VALUE_LEFT_OUT "(AWS's message is left out, since it may quote the value)"
 #define TOKEN_LEFT_OUT "(AWS's message is left out, since it quotes the session token)"
 
+/* A random password has up to 4096 characters, which is the longest. */
+#define NAME_MAX_BYTES 4096
+
 void
 sm_wipe_answer(SmCall *call)
 {
@@ -35,8 +38,25 @@ sm_wipe_answer(SmCall *call)
 }
 
 /*
+ * Names, ARNs and the like reach messages and tables, so what AWS's own can't
+ * be is refused here.
+ */
+static bool
+is_name(const char *string, size_t length)
+{
+	if (length > NAME_MAX_BYTES)
+		return false;
+	for (size_t i = 0; i < length; i++)
+	{
+		if (string[i] < 0x20 || string[i] > 0x7e)
+			return false;
+	}
+	return true;
+}
+
+/*
  * A string of the answer, copied into *value.  Absent: NULL, which is an error
- * where it is required.  None but SecretString may hold a NUL.
+ * where it is required.  All but SecretString are printable ASCII.
  */
 static bool
 read_string(const json_t *object, const char *key, bool required, char **value)
@@ -45,7 +65,7 @@ read_string(const json_t *object, const char *key, bool required, char **value)
 
 	if (string == NULL || json_is_null(string))
 		return !required;
-	if (!json_is_string(string) || strlen(json_string_value(string)) != json_string_length(string))
+	if (!json_is_string(string) || !is_name(json_string_value(string), json_string_length(string)))
 		return false;
 	*value = pstrdup(json_string_value(string));
 	return true;
@@ -83,7 +103,7 @@ read_versions(json_t *versions, SmDescription *description)
 		SmVersion *version = &description->versions[description->nversions++];
 
 		version->version_id = pstrdup(key);
-		if (!json_is_array(stages) || !read_stages(stages, version))
+		if (!is_name(key, strlen(key)) || !json_is_array(stages) || !read_stages(stages, version))
 			return false;
 	}
 	return true;

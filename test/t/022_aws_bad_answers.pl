@@ -132,6 +132,19 @@ run_faults($t, [
 	},
 ]);
 
+# What is not ASCII is none of AWS's names: no text of an endpoint's reaches a
+# message or a table by way of a version's id.
+foreach my $id ("\x{e4}" x 32, "\e[2J" . 'a' x 32)
+{
+	my $arn = $t->sql('SELECT arn FROM rotate_registration LIMIT 1');
+	my $secret = $t->sql('SELECT secret FROM rotate_registration LIMIT 1');
+	my $body = JSON::PP->new->ascii->encode({ ARN => $arn, Name => $secret, VersionIdsToStages => { $id => ['AWSCURRENT'] } });
+	$t->emulator->fault(action => 'replace', operation => 'DescribeSecret', body => $body, times => 1);
+	$t->error_is("SELECT rotate_now('$secret')",
+		{ sqlstate => '08P01', message => qr/a field of the answer is missing or not as it should be/ },
+		'the id of a version with strange characters is refused');
+}
+
 is(scalar(grep { !$_->{tls} } @{ $t->emulator->log->{connections} }), 0, 'no connection went without TLS');
 $t->stop;
 done_testing();
