@@ -136,6 +136,7 @@ CREATE VIEW @extschema@.rotate_history AS
 		started_at, finished_at, phases, lockout, outcome, sqlstate, error, hint
 	FROM @extschema@.rotate_run;
 
+/* How the rotations of each secret go.  To give a version up is no rotation, whatever came of it. */
 CREATE VIEW @extschema@.rotate_status AS
 	SELECT r.secret,
 		r.arn,
@@ -160,7 +161,8 @@ CREATE VIEW @extschema@.rotate_status AS
 		LEFT JOIN LATERAL (
 			SELECT h.run_id, h.outcome, h.error, h.sqlstate, h.hint
 			FROM @extschema@.rotate_run h
-			WHERE h.secret = r.secret AND (h.finished_at IS NULL OR h.finished_at >= r.registered_at)
+			WHERE h.secret = r.secret AND h.source <> 'rotate_abandon'
+				AND (h.finished_at IS NULL OR h.finished_at >= r.registered_at)
 			ORDER BY h.run_id DESC LIMIT 1) last ON true
 		LEFT JOIN LATERAL (
 			SELECT h.run_id, h.finished_at
@@ -171,11 +173,12 @@ CREATE VIEW @extschema@.rotate_status AS
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.count(*) AS failures
 			FROM @extschema@.rotate_run h
-			WHERE h.secret = r.secret AND h.finished_at >= r.registered_at
+			WHERE h.secret = r.secret AND h.source <> 'rotate_abandon' AND h.finished_at >= r.registered_at
 				AND h.outcome IN ('failed', 'interrupted')
 				AND h.run_id > COALESCE(
 					(SELECT pg_catalog.max(g.run_id) FROM @extschema@.rotate_run g
-					 WHERE g.secret = r.secret AND g.outcome NOT IN ('failed', 'interrupted')), 0)) failed;
+					 WHERE g.secret = r.secret AND g.source <> 'rotate_abandon'
+						AND g.outcome NOT IN ('failed', 'interrupted')), 0)) failed;
 
 REVOKE ALL ON @extschema@.rotate_history, @extschema@.rotate_status FROM PUBLIC;
 GRANT SELECT ON @extschema@.rotate_history, @extschema@.rotate_status TO pg_monitor;

@@ -148,14 +148,40 @@ create_pending(Rotation *rotation)
 	secret_text_free(text, length);
 }
 
+/* A password checker, or PostgreSQL itself, does not take the password: say whose it is, and what now. */
+pg_noreturn static void
+refuse_password(const Rotation *rotation, VersionRef ref, const ErrorData *error)
+{
+	const char *hint = error->hint;
+
+	if (hint == NULL && ref == VERSION_PENDING)
+		hint = psprintf("Call rotate_abandon('%s') to give this version up; rotate_now() then makes another.",
+						ROTATION_SECRET(rotation));
+	ereport(ERROR,
+			(errcode(error->sqlerrcode),
+			 errmsg("could not rotate secret \"%s\": the password of its %s version was refused: %s",
+					ROTATION_SECRET(rotation), version_ref_label(ref), error->message),
+			 error->detail ? errdetail_internal("%s", error->detail) : 0, hint ? errhint("%s", hint) : 0));
+}
+
+static bool
+is_refused_password(const ErrorData *error)
+{
+	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return category == ERRCODE_DATA_EXCEPTION || category == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ||
+		   category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION;
+}
+
 /*
  * One transaction that writes a password and the hash of its verifier.  A
  * synchronous standby's answer is waited for as the server is set up; where the
  * server does not even wait for its own disk, this commit does.
  */
 static bool
-set_password_once(Rotation *rotation, const Version *version, RoleVerifier **old)
+set_password_once(Rotation *rotation, VersionRef ref, RoleVerifier **old)
 {
+	const Version *version = &rotation->versions[ref];
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool done = false;
 	uint8 hash[VERIFIER_HASH_LEN];
@@ -179,9 +205,14 @@ set_password_once(Rotation *rotation, const Version *version, RoleVerifier **old
 	{
 		ErrorData *error;
 
-		/* someone else altered the role in between: look again */
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
+		if (is_refused_password(error))
+		{
+			FlushErrorState();
+			refuse_password(rotation, ref, error);
+		}
+		/* someone else altered the role in between: look again */
 		if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
 			PG_RE_THROW();
 		FlushErrorState();
@@ -223,7 +254,7 @@ set_password(Rotation *rotation, VersionRef ref)
 	rotation_check_time();
 	rotation_defer_termination();
 
-	if (!set_password_once(rotation, version, &old))
+	if (!set_password_once(rotation, ref, &old))
 	{
 		rotation_observe(rotation);
 		return;

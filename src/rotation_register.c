@@ -103,9 +103,13 @@ rotation_register(Rotation *rotation)
 {
 	const RegistrationOrder *order = &rotation->order->registration;
 	Registration *registration = palloc0(sizeof(Registration));
+	const char *verb = rotation->verb;
 	SecretValue secret;
 	RoleState role;
 	bool matches;
+
+	/* what goes wrong here goes wrong with registering, also where a rotation is to follow */
+	rotation->verb = "register";
 
 	registration->secret = pstrdup(rotation->order->secret);
 	registration->arn = describe_secret(rotation);
@@ -139,6 +143,7 @@ rotation_register(Rotation *rotation)
 	matches = role_password_matches(role.oid, secret.password);
 	rotation_commit();
 	secret_value_free(&secret);
+	rotation->verb = verb;
 
 	if (!matches)
 		rotation_notice(
