@@ -32,16 +32,30 @@
 
 static PGconn *conn;
 
+/* Not detail and context: a context may quote what was sent. */
+static void
+message_and_hint(const PGresult *result, char *text, size_t size)
+{
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+
+	snprintf(text, size, "%s%s%s%s", message != NULL ? message : "the database reported an error",
+			 hint != NULL ? " (HINT: " : "", hint != NULL ? hint : "", hint != NULL ? ")" : "");
+}
+
 static void
 take_notice(void *arg, const PGresult *result)
 {
 	CallFacts *facts = arg;
 	const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
-	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 
-	if (facts != NULL && facts->warning[0] == '\0' && severity != NULL && message != NULL &&
-		strcmp(severity, "WARNING") == 0)
-		one_line(facts->warning, sizeof(facts->warning), message);
+	if (facts != NULL && facts->warning[0] == '\0' && severity != NULL && strcmp(severity, "WARNING") == 0)
+	{
+		char text[2 * sizeof(facts->warning)];
+
+		message_and_hint(result, text, sizeof(text));
+		one_line(facts->warning, sizeof(facts->warning), text);
+	}
 }
 
 void
@@ -51,17 +65,14 @@ database_close(void)
 	conn = NULL;
 }
 
-/* Message and hint.  Not detail and context: a context may quote what was sent. */
 static void
 sql_failure(const PGresult *result, Failure *failure)
 {
 	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+	char text[FAILURE_MESSAGE_SIZE];
 
-	failure_set(failure, sqlstate != NULL ? sqlstate : "Database.Error", "%s%s%s%s",
-				message != NULL ? message : "the database reported an error", hint != NULL ? " (HINT: " : "",
-				hint != NULL ? hint : "", hint != NULL ? ")" : "");
+	message_and_hint(result, text, sizeof(text));
+	failure_set(failure, sqlstate != NULL ? sqlstate : "Database.Error", "%s", text);
 }
 
 static void

@@ -170,7 +170,7 @@ serve(const Settings *settings)
 int
 main(void)
 {
-	Settings settings;
+	static Settings settings;
 	Failure failure;
 	Failure unsent;
 

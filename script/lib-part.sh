@@ -147,10 +147,10 @@ run_files()
 		cat "$log"
 		[ "$code" = 0 ] && continue
 		status=1
-		grep -qE '^not ok|^[0-9]+ passed, [1-9][0-9]* failed' "$log" || echo "not ok - $name ended with status $code before its last line"
+		grep -aqE '^not ok|^[0-9]+ passed, [1-9][0-9]* failed' "$log" || echo "not ok - $name ended with status $code before its last line"
 		{
 			echo "== $file (exit status $code)"
-			grep -vE '^ *ok\b' "$log" | tail -n 100
+			grep -avE '^ *ok\b' "$log" | tail -n 100
 			if [ -f "${TESTLOGDIR:-}/regress_log_${name%.pl}" ]; then
 				echo "-- the end of its own log"
 				tail -n 60 "$TESTLOGDIR/regress_log_${name%.pl}"

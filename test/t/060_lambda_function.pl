@@ -92,7 +92,7 @@ subtest 'an SQL error' => sub {
 		$done = $function->invoke(event('setSecret', do => 'leak'));
 		unlike($done->{body}, qr/do not tell|PL\/pgSQL/, 'detail and context, which may quote the event, are left out');
 		$function->invoke(event('setSecret', do => 'warn'));
-		is($function->last_line->{warning}, 'be warned', 'a warning is in the log');
+		is($function->last_line->{warning}, 'be warned (HINT: take care)', 'a warning is in the log');
 	});
 };
 

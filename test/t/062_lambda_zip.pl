@@ -9,6 +9,7 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 use File::Copy qw(copy);
 use File::Path qw(make_path);
+use POSIX ();
 use PostgreSQL::Test::Utils;
 use RotateTest;
 use RotateTest::Lambda;
@@ -21,7 +22,6 @@ my $built = RotateTest::Lambda::build('zip');
 my $zip = "$built/rotate_lambda-$arch.zip";
 
 sub run_ok { my ($name, @command) = @_; return is(system(@command), 0, $name); }
-sub root_has { my ($root, $path) = @_; return -e "$root/$path"; }
 
 # A function that is to run without the machine's files runs in a root of its
 # own; for that an ordinary user needs a user namespace.
@@ -49,6 +49,13 @@ foreach my $file (sort keys %listed)
 }
 cmp_ok(-s $zip, '<', 12_000_000, 'it is not larger than it was');
 like(slurp_file("$task/aws-ca.pem"), qr/\A(-----BEGIN CERTIFICATE-----\n[^-]+-----END CERTIFICATE-----\n){5}\z/, 'it has five root certificates');
+
+SKIP:
+{
+	my $template = "$FindBin::RealBin/../../lambda/template.yaml";
+	skip 'needs cfn-lint', 1 if system('sh', '-c', 'cfn-lint --version >/dev/null 2>&1') != 0;
+	run_ok('cfn-lint finds nothing in the template', 'cfn-lint', $template);
+}
 
 # somewhere else, from the same files
 my $again = RotateTest::Lambda::build('zip', "$dir/again");

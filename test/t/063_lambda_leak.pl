@@ -50,7 +50,7 @@ subtest '10,000 invocations' => sub {
 
 SKIP:
 {
-	chomp(my $valgrind = `command -v valgrind`);
+	chomp(my $valgrind = `sh -c 'command -v valgrind'`);
 	skip 'needs valgrind', 1 if $valgrind eq '';
 	subtest 'valgrind' => sub {
 		my $log = PostgreSQL::Test::Utils::tempdir('valgrind') . '/log';

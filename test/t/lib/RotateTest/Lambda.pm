@@ -40,7 +40,9 @@ sub build
 	return $directory;
 }
 
-sub program { return build('all') . '/lambda/rotate_lambda'; }
+my $program;
+
+sub program { return $program ||= build('all') . '/lambda/rotate_lambda'; }
 
 # new(env => {...}, command => [...])
 sub new

@@ -30,7 +30,7 @@ BEGIN
 	ELSIF event->>'do' = 'leak' THEN
 		RAISE EXCEPTION 'refused' USING detail = 'do not tell';
 	ELSIF event->>'do' = 'warn' THEN
-		RAISE WARNING 'be warned';
+		RAISE WARNING 'be warned' USING hint = 'take care';
 	ELSIF event->>'do' LIKE 'sleep %%' THEN
 		PERFORM pg_sleep(substr(event->>'do', 7)::float8);
 	ELSIF event->>'do' LIKE 'fill %%' THEN
