@@ -162,7 +162,7 @@ foreach my $name ('we"ird', 'it\'s', 'two words', ' blank at its ends ', 'back\\
 	'UPPER', 'a.b,c=d#e', "line\nbreak\ttab", 'x' x 63, 'é' x 31)
 {
 	my $secret = 'prod/name' . $number++;
-	(my $shown = $name) =~ s/\s/ /g;
+	(my $shown = $name) =~ s/[^ -~]/?/g;
 
 	$t->add($name, secret => $secret);
 	still_rotates($t, $name, "role \"$shown\" rotates", secret => $secret);

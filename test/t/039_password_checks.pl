@@ -1,0 +1,74 @@
+# 039_password_checks.pl
+#	  A module that judges passwords judges ours too, however it is loaded, and
+#	  never stands in the way back.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use RotateTest;
+use RotateTest::Login;
+use Test::More;
+
+my $t = RotateTest->new;
+my $emulator = $t->emulator;
+my @app = (role => 'app', secret => 'prod/app');
+my $short = 'sh0rt';
+
+$t->set('rotate_ext.login_timeout' => '5s');
+$t->add('app');
+$t->sql("SELECT rotate_register('prod/app', 'app')");
+
+my %loaded = (
+	'shared_preload_libraries' => [
+		sub { $t->set(shared_preload_libraries => 'passwordcheck'); $t->restart },
+		sub { $t->set(shared_preload_libraries => undef); $t->restart }
+	],
+	'session_preload_libraries in postgresql.conf' => [
+		sub { $t->set(session_preload_libraries => 'passwordcheck') },
+		sub { $t->set(session_preload_libraries => undef) }
+	],
+	'session_preload_libraries of the database' => [
+		sub { $t->sql('ALTER DATABASE postgres SET session_preload_libraries = \'passwordcheck\'') },
+		sub { $t->sql('ALTER DATABASE postgres RESET ALL') }
+	]);
+
+foreach my $how (sort keys %loaded)
+{
+	my ($load, $unload) = @{ $loaded{$how} };
+
+	$load->();
+	still_rotates($t, 'app', "passwordcheck by $how takes a good password");
+	$emulator->add_version('prod/app', $t->secret_json('app', $short), 'AWSPENDING');
+	$t->refused(
+		"SELECT rotate_now('prod/app')",
+		{
+			sqlstate => '22023',
+			message => 'could not rotate secret "prod/app": the password of its AWSPENDING version was refused: '
+			  . 'password is too short',
+			hint => 'Call rotate_abandon(\'prod/app\') to give this version up; rotate_now() then makes another.'
+		},
+		"and refuses a short one: $how", @app);
+	my $log = $t->server_log;
+	is(index($log, $short), -1, 'the short password is not in the server\'s log');
+	ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
+	$t->row("SELECT * FROM rotate_abandon('prod/app')");
+	still_rotates($t, 'app', 'that version given up, it rotates');
+
+	# What was set before there were rules comes back in spite of them.
+	my $weak = "weak_role_" . ($how =~ /(\w+)$/)[0];
+	$t->add($weak, password => $short);
+	$t->sql("SELECT rotate_register('prod/$weak', '$weak')");
+	$emulator->fault(action => 'access_denied', operation => 'UpdateSecretVersionStage', times => 0);
+	my $before = $t->verifier_of($weak);
+	$t->error_is("SELECT rotate_now('prod/$weak')", { sqlstate => '42501' }, 'a rotation that fails after the password was set');
+	is($t->verifier_of($weak), $before, 'a password that would be refused today comes back');
+	$emulator->clear_faults;
+	$unload->();
+	$emulator->add_version('prod/app', $t->secret_json('app', "$short$how"), 'AWSPENDING');
+	still_rotates($t, 'app', 'without the module the pending password is taken');
+}
+
+$t->stop;
+done_testing();
