@@ -116,9 +116,7 @@ def _announce(ready, port_file):
 
 def main():
     arguments = _arguments()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _stop_pipe()
 
     temporary = emulator = None
     tls_dir = arguments.tls_dir
@@ -138,18 +136,33 @@ def main():
                    "access_key_id": DEFAULT_KEY_ID, "secret_access_key": DEFAULT_SECRET_KEY},
                   arguments.port_file)
         if arguments.exit_with_stdin:
-            threading.Thread(target=_until_stdin_ends, args=(stop,), daemon=True).start()
-        stop.wait()
+            threading.Thread(target=_until_stdin_ends, args=(stop[1],), daemon=True).start()
+        os.read(stop[0], 1)
     finally:
         if emulator is not None:
+            emulator.rotations.reset()
             emulator.functions.reset()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
     return 0
 
 
+def _stop_pipe():
+    """What can be read from it once the emulator is to end.
+
+    A signal that reaches another thread does not wake the main one from a lock's wait; it does
+    write here.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return reading, writing
+
+
 def _until_stdin_ends(stop):
     # os.read, not sys.stdin: a thread inside sys.stdin's lock breaks the interpreter's exit
     while os.read(sys.stdin.fileno(), 4096):
         pass
-    stop.set()
+    os.write(stop, b"\0")

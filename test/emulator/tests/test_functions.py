@@ -132,6 +132,18 @@ class Processes(FunctionTest):
                 self.emulator.process.send_signal(number)
                 self.assertTrue(until(lambda pid=pid: state_of(pid) in (None, "Z")))
 
+    def test_ends_while_a_process_starts(self):
+        """Several times: a signal that came then was lost, two times in five."""
+        for _ in range(4):
+            self.emulator = EmulatorProcess()
+            self.addCleanup(self.emulator.stop)
+            self.control("/secrets", name="x", versions=[{"string": "x", "stages": ["AWSCURRENT"]}],
+                         attributes={"rotation_enabled": True,
+                                     "rotation_lambda_arn": self.register()})
+            self.control("/rotations/start", secret="x")
+            self.emulator.process.terminate()
+            self.assertEqual(self.emulator.process.wait(timeout=10), 0)
+
     def test_refused(self):
         for body, text in (({"name": "x"}, "command"), ({"name": "x", "command": []}, "command"),
                            ({"name": "x", "command": "ls"}, "wrong type of command"),

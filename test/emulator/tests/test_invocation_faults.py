@@ -59,6 +59,16 @@ class Kill(FunctionTest):
         self.fault(action="kill", seconds=0.1, signal="TERM")
         self.assertIn("signal: terminated", self.invoke("x")["error_message"])
 
+    def test_held_where_the_rule_says(self):
+        self.register(SLEEP_IN="createSecret", SLEEP="0.5")
+        self.fault(action="kill", at_call="PutSecretValue", when="after")
+        self.rotate()
+        self.assertTrue(until(lambda: self.control("/faults/list")["faults"]))
+        rule = self.control("/faults/list")["faults"][0]["options"]
+        self.assertEqual((rule["operation"], rule["when"]), ("PutSecretValue", "after"))
+        self.control("/settings", rotation_attempts=1)
+        self.assertEqual(self.ended()["status"], "failed")
+
     def test_call_that_never_comes(self):
         self.fault(action="kill", at_call="TagResource")
         self.assertEqual(self.invoke()["outcome"], "succeeded")
