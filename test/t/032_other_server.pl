@@ -90,6 +90,10 @@ $t->refused(
 
 # A pooler, at another port and at the server's own port of another address.
 my $dir = PostgreSQL::Test::Utils::tempdir('pgbouncer');
+my @poolers;
+
+# Also where the test dies.
+END { $_->kill_kill foreach @poolers; }
 
 sub start_pooler
 {
@@ -104,6 +108,7 @@ sub start_pooler
 		'auth_type = scram-sha-256', "logfile = $dir/log", ''), "\n";
 	close $ini;
 	my $handle = IPC::Run::start([ '/usr/sbin/pgbouncer', '-q', "$dir/pgbouncer.ini" ], '<', \undef, '>', \my $out, '2>&1');
+	@poolers = $handle;
 	foreach (1 .. 200)
 	{
 		last if IO::Socket::INET->new(PeerAddr => $address, PeerPort => $port);
@@ -141,6 +146,7 @@ SKIP:
 		'a pooler, where the login is allowed', @pooled);
 	$pooler->signal('TERM');
 	$pooler->finish;
+	@poolers = ();
 
 	$pooled = $t->add('behind', json => { host => '127.0.0.2' });
 	$pooler = start_pooler('127.0.0.2', $t->port, behind => $pooled);
@@ -154,6 +160,7 @@ SKIP:
 	still_rotates($t, 'behind', 'login_host leads past the pooler');
 	$pooler->signal('TERM');
 	$pooler->finish;
+	@poolers = ();
 }
 
 $copy->stop;
