@@ -286,18 +286,21 @@ end_run(Rotation *rotation, const ErrorData *error)
 }
 
 /*
- * Carry out what must still happen after an error, and never let that raise one
- * of its own: the first error is the one to tell.  Another cancel waits until
- * it is done.
+ * Carry out what must still happen once the outcome is clear, an error or not,
+ * and never let that raise one of its own: the outcome is what to tell.  False:
+ * it failed, and the server's log says why.
  */
-static void
-after_error(Rotation *rotation, void (*step)(Rotation *, const ErrorData *), const ErrorData *error)
+static bool
+try_step(Rotation *rotation, void (*step)(Rotation *, const ErrorData *), const ErrorData *error)
 {
+	volatile bool done = false;
+
 	PG_TRY();
 	{
 		HOLD_CANCEL_INTERRUPTS();
 		step(rotation, error);
 		RESUME_CANCEL_INTERRUPTS();
+		done = true;
 	}
 	PG_CATCH();
 	{
@@ -309,6 +312,7 @@ after_error(Rotation *rotation, void (*step)(Rotation *, const ErrorData *), con
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(rotation->context);
+	return done;
 }
 
 /* The role's old verifier, where decide() would still allow it. */
@@ -393,8 +397,8 @@ fail(Rotation *rotation)
 	/* a standby that does not answer is no reason to leave this undone, nor to wait for it any longer */
 	(void) set_config_option("synchronous_commit", "local", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0,
 							 false);
-	after_error(rotation, restore_after_error, error);
-	after_error(rotation, end_run, error);
+	(void) try_step(rotation, restore_after_error, error);
+	(void) try_step(rotation, end_run, error);
 	close_run(rotation);
 	ReThrowError(error);
 }
@@ -433,7 +437,9 @@ run(Rotation *rotation)
 	result->port = rotation->registration->port;
 	result->instance_hash = rotation->registration->instance_hash;
 	result->lockout_us = rotation->lockout_ended ? rotation->lockout_us : -1;
-	end_run(rotation, NULL);
+	if (!try_step(rotation, end_run, NULL))
+		rotation_notice(result, WARNING, "the outcome of this run could not be recorded in rotate_history",
+						NULL, "The server's log says why.");
 }
 
 void

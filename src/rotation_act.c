@@ -136,11 +136,20 @@ create_pending(Rotation *rotation)
 	rotation_commit();
 
 	call = sm_put_secret_value(rotation->client, rotation->registration->arn, version_id, text, length,
-							   version_ref_label(VERSION_PENDING), NULL);
+							   version_ref_label(VERSION_PENDING),
+							   rotation->order->rotation_token[0] != '\0' ? rotation->order->rotation_token
+																		  : NULL);
 	rotation_perform(rotation, &call, 1);
 	if (!call->ok)
 	{
 		secret_text_free(text, length);
+		/* what somebody else has put there is not ours */
+		if (!call->error.maybe_applied)
+		{
+			rotation_begin();
+			store_run_creates(rotation->run_id, NULL);
+			rotation_commit();
+		}
 		sm_ereport(call, ROTATION_SECRET(rotation));
 	}
 	sm_call_free(call);

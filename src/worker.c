@@ -106,9 +106,6 @@ connect_database(Oid database)
 			set_option(server_settings[i], kept[i]);
 	}
 	CommitTransactionCommand();
-
-	/* password checkers may be loaded this way, and background workers leave it out */
-	process_session_preload_libraries();
 }
 
 static void
@@ -126,6 +123,8 @@ carry_out(const RotationOrder *order, shm_mq_handle *answer)
 
 	PG_TRY();
 	{
+		/* password checkers may be loaded this way, and background workers leave it out */
+		process_session_preload_libraries();
 		rotation_run(order, result);
 		worker_message_result(&buf, result);
 	}

@@ -274,6 +274,10 @@ store_insert_registration(const Registration *registration)
 	StoreArgs args = {0};
 
 	store_begin(&scope);
+
+	/* of two at the same time the second waits, and is then told what is in its way */
+	store_execute(&scope, "LOCK TABLE %s.rotate_registration IN SHARE ROW EXCLUSIVE MODE", &args,
+				  SPI_OK_UTILITY);
 	check_not_registered(&scope, registration);
 	add_text(&args, registration->secret);
 	add_text(&args, registration->arn);

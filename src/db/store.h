@@ -80,7 +80,7 @@ extern int64 store_begin_run(const char *secret, const Registration *registratio
 /* Once the registration of a run is known (it was made by the run itself). */
 extern void store_run_registered(int64 run_id, const Registration *registration);
 
-/* We are about to write this version's value. */
+/* We are about to write this version's value; NULL: we could not. */
 extern void store_run_creates(int64 run_id, const char *version_id);
 
 /* We are about to set the role's password to this version's. */
