@@ -56,7 +56,7 @@ is_name(const char *string, size_t length)
 
 /*
  * A string of the answer, copied into *value.  Absent: NULL, which is an error
- * where it is required.  All but SecretString are printable ASCII.
+ * where it is required.  All but SecretString and RandomPassword are printable ASCII.
  */
 static bool
 read_string(const json_t *object, const char *key, bool required, char **value)
@@ -68,6 +68,19 @@ read_string(const json_t *object, const char *key, bool required, char **value)
 	if (!json_is_string(string) || !is_name(json_string_value(string), json_string_length(string)))
 		return false;
 	*value = pstrdup(json_string_value(string));
+	return true;
+}
+
+/* No name: it reaches no message, and its characters are Secrets Manager's to choose. */
+static bool
+read_random_password(const json_t *root, char **password)
+{
+	const json_t *string = json_object_get(root, "RandomPassword");
+
+	if (!json_is_string(string) || json_string_length(string) == 0 ||
+		strlen(json_string_value(string)) != json_string_length(string))
+		return false;
+	*password = pstrdup(json_string_value(string));
 	return true;
 }
 
@@ -157,8 +170,7 @@ read_fields(SmCall *call, json_t *root)
 		case SM_GET_SECRET_VALUE:
 			return read_value(root, &call->value);
 		case SM_GET_RANDOM_PASSWORD:
-			return read_string(root, "RandomPassword", true, &call->random_password) &&
-				   call->random_password[0] != '\0';
+			return read_random_password(root, &call->random_password);
 		case SM_PUT_SECRET_VALUE:
 			return read_string(root, "VersionId", true, &call->version_id);
 		case SM_UPDATE_SECRET_VERSION_STAGE:
