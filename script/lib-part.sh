@@ -76,6 +76,9 @@ check_scripts()
 	for file in .ci/run $(grep -lE '^#!/bin/(ba)?sh' -r script) script/lib*.sh; do
 		bash -n "$file" || wrong=1
 	done
+	for file in bench/*.py lambda/*.py; do
+		/usr/bin/python3 -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$file" || wrong=1
+	done
 	return $wrong
 }
 

@@ -112,3 +112,34 @@ end_processes()
 		sleep 1
 	done
 }
+
+# run_in_copy NAME PROGRAM [ARGUMENT...]: install what is missing, and run the
+# program of a copy of the tree, in a clean environment: as an ordinary user
+# (called by root: as postgres), with PG_CONFIG a private PostgreSQL and
+# ROTATE_TEST_DIR the temporary directory that everything is in.  Ends the
+# calling script; nothing is left behind but packages.
+run_in_copy()
+{
+	local name=$1 program=$2 pg_config private as=
+	shift 2
+
+	"$ROTATE_ROOT/script/bootstrap" || die "could not install what is needed"
+	pg_config=$(chosen_pg_config) && [ -n "$pg_config" ] || die "could not find pg_config"
+
+	# The path is short, for it holds Unix sockets, and readable by another user.
+	copy_dir=$(mktemp -d "/tmp/rotate_$name.XXXXXX") || exit 1
+	trap 'trap - EXIT HUP INT TERM; end_processes "$copy_dir"; rm -rf --one-file-system "$copy_dir"' EXIT
+	trap 'exit 130' HUP INT TERM
+
+	mkdir "$copy_dir/home" "$copy_dir/tmp"
+	copy_tree "$copy_dir/src" || exit 1
+	private=$(private_postgres "$pg_config" "$copy_dir/pg") || exit 1
+	if [ "$(id -u)" -eq 0 ]; then
+		chown -R postgres:postgres "$copy_dir"
+		as="setpriv --reuid=postgres --regid=postgres --init-groups"
+	fi
+	$as env -i PATH="$(dirname "$private"):/usr/local/bin:/usr/bin:/bin" HOME="$copy_dir/home" \
+		TMPDIR="$copy_dir/tmp" LANG=C.UTF-8 TZ=UTC ROTATE_TEST_DIR="$copy_dir" PG_CONFIG="$private" \
+		"$copy_dir/src/$program" "$@" </dev/null
+	exit
+}

@@ -14,23 +14,11 @@ class ControlError(Exception):
     """The control port refused; the text says why."""
 
 
-class EmulatorProcess:
-    """An emulator in a process of its own, gone with stop() or with this process."""
+class Emulator:
+    """One that is running; its port file says where."""
 
-    def __init__(self, *options, start_timeout=20):
-        self.directory = tempfile.mkdtemp(prefix="emulator-")
-        self.port_file = os.path.join(self.directory, "ports.json")
-        self.process = subprocess.Popen(
-            [sys.executable, os.path.dirname(os.path.abspath(__file__)), "--exit-with-stdin",
-             "--port-file", self.port_file, "--tls-dir", os.path.join(self.directory, "tls"),
-             *options], stdin=subprocess.PIPE)
-        deadline = time.monotonic() + start_timeout
-        while not os.path.exists(self.port_file):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RuntimeError("could not start the emulator")
-            time.sleep(0.02)
-        with open(self.port_file, encoding="ascii") as ready:
+    def __init__(self, port_file):
+        with open(port_file, encoding="ascii") as ready:
             self.ready = json.load(ready)
 
     @property
@@ -54,6 +42,25 @@ class EmulatorProcess:
         if response.status != 200:
             raise ControlError(answer["error"])
         return answer
+
+
+class EmulatorProcess(Emulator):
+    """An emulator in a process of its own, gone with stop() or with this process."""
+
+    def __init__(self, *options, start_timeout=20):
+        self.directory = tempfile.mkdtemp(prefix="emulator-")
+        self.port_file = os.path.join(self.directory, "ports.json")
+        self.process = subprocess.Popen(
+            [sys.executable, os.path.dirname(os.path.abspath(__file__)), "--exit-with-stdin",
+             "--port-file", self.port_file, "--tls-dir", os.path.join(self.directory, "tls"),
+             *options], stdin=subprocess.PIPE)
+        deadline = time.monotonic() + start_timeout
+        while not os.path.exists(self.port_file):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError("could not start the emulator")
+            time.sleep(0.02)
+        super().__init__(self.port_file)
 
     def stop(self):
         if self.process.poll() is None:
