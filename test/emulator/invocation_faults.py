@@ -13,7 +13,7 @@ STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
 # action -> its own options
 ACTIONS = {
-    "kill": ("seconds", "at_call", "when", "signal"),
+    "kill": ("seconds", "at_call", "secret", "when", "signal"),
     "delay": ("seconds",),
     "duplicate": ("seconds", "concurrent", "wait"),
     "lose": (),
@@ -23,7 +23,8 @@ ACTIONS = {
 }
 _COMMON = {"action": str, "function": str, "step": str, "after": int, "times": int}
 _OPTIONS = {
-    "seconds": (int, float), "at_call": str, "when": str, "signal": str, "concurrent": bool,
+    "seconds": (int, float), "at_call": str, "secret": str, "when": str, "signal": str,
+    "concurrent": bool,
     "wait": bool, "type": str, "message": str, "set": dict, "unset": list, "call": str,
     "statuses": list,
 }
@@ -52,6 +53,8 @@ class InvocationRule:
             raise ValueError("when is before or after (the call's effect)")
         if self.action == "kill" and ("at_call" in options) == ("seconds" in options):
             raise ValueError("kill needs seconds or at_call")
+        if "secret" in options and "at_call" not in options:
+            raise ValueError("secret goes with at_call")
         if self.action == "refuse" and options.get("call") not in ("next", "response", "error",
                                                                   "init_error"):
             raise ValueError("call is next, response, error or init_error")
@@ -133,9 +136,11 @@ class InvocationFaults:
         for rule in rules:
             if rule.action == "kill":
                 if "at_call" in rule.options:
-                    pause = self._emulator.faults.add(
-                        {"action": "pause", "operation": rule.options["at_call"],
-                         "when": rule.options.get("when", "before")})["id"]
+                    call = {"action": "pause", "operation": rule.options["at_call"],
+                            "when": rule.options.get("when", "before")}
+                    if "secret" in rule.options:
+                        call["secret"] = rule.options["secret"]
+                    pause = self._emulator.faults.add(call)["id"]
                     target, arguments = self._kill_at_call, (rule, sandbox, pause, over)
                 elif rule.options["seconds"] == 0:
                     self._kill(rule, sandbox)

@@ -43,6 +43,13 @@ class Kill(FunctionTest):
         self.assertEqual(rotation["attempts"], 2)
         self.assertEqual(self.calls("UpdateSecretVersionStage"), 1)
 
+    def test_a_call_for_one_secret(self):
+        self.fault(action="kill", at_call="PutSecretValue", secret="another", step="createSecret")
+        self.assertEqual(self.finished(self.rotate())["attempts"], 1)
+        self.fault(action="kill", at_call="PutSecretValue", secret=self.arn, step="createSecret")
+        self.rotate()
+        self.assertEqual(self.ended()["attempts"], 2)
+
     def test_later(self):
         self.register(SLEEP_IN="setSecret")
         self.fault(action="kill", seconds=0.1, step="setSecret", times=0)
@@ -184,6 +191,7 @@ class Others(FunctionTest):
     def test_bad_rules(self):
         for rule in ({}, {"action": "none"}, {"action": "kill"}, {"action": "lose", "seconds": 1},
                      {"action": "kill", "seconds": 1, "at_call": "X"},
+                     {"action": "kill", "seconds": 1, "secret": "x"},
                      {"action": "delay", "seconds": True}, {"action": "lose", "step": "rotate"},
                      {"action": "kill", "seconds": 1, "signal": "NONE"},
                      {"action": "refuse", "call": "log"}):
