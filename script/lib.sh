@@ -138,8 +138,10 @@ run_in_copy()
 		chown -R postgres:postgres "$copy_dir"
 		as="setpriv --reuid=postgres --regid=postgres --init-groups"
 	fi
+	# In the background: a trap has to wait for what is in the foreground.
 	$as env -i PATH="$(dirname "$private"):/usr/local/bin:/usr/bin:/bin" HOME="$copy_dir/home" \
 		TMPDIR="$copy_dir/tmp" LANG=C.UTF-8 TZ=UTC ROTATE_TEST_DIR="$copy_dir" PG_CONFIG="$private" \
-		"$copy_dir/src/$program" "$@" </dev/null
+		"$copy_dir/src/$program" "$@" </dev/null &
+	wait $!
 	exit
 }
