@@ -25,30 +25,6 @@ my $t = $s->{t};
 my @apps = map { $s->add("app$_") } 1 .. $LANES;
 my @steps = @RotateTest::Service::STEPS;
 
-# What is called in which step of a rotation without a fault, as
-# [step, operation, "arn" or "login_arn"].
-sub calls
-{
-	my $app = shift;
-	my (@calls, %seen);
-
-	$s->emulator->clear_log;
-	my $rotation = $s->rotate($app);
-	is($rotation->{status}, 'succeeded', 'a rotation without a fault') or BAIL_OUT($rotation->{reason});
-	my @log = @{ $s->emulator->log->{entries} };
-	foreach my $invocation ($s->invocations($rotation))
-	{
-		foreach my $entry (grep { $_->{started} > $invocation->{delivered} && $_->{started} < $invocation->{ended} } @log)
-		{
-			my $id = $entry->{parameters}{SecretId} // '';
-			my ($which) = grep { $app->{$_} eq $id } qw(arn login_arn);
-			push @calls, [ $invocation->{step}, $entry->{operation}, $which ]
-			  if !$seen{"$invocation->{step} $entry->{operation} $id"}++;
-		}
-	}
-	return @calls;
-}
-
 sub kill_cell
 {
 	my ($group, $name, $step, %rule) = @_;
@@ -65,7 +41,7 @@ sub at_calls
 {
 	my ($group, @calls) = @_;
 	return map {
-		my ($step, $operation, $which) = @$_;
+		my ($step, $operation, $which) = @{$_}{qw(step operation secret)};
 		my $login = ($which // '') eq 'login_arn' ? ' of its login' : '';
 		map {
 			kill_cell($group, "$_ $operation$login", $step, at_call => $operation, when => $_, times => 1,
@@ -91,15 +67,16 @@ sub at_times
 foreach my $combined ('on', 'off')
 {
 	$t->set('rotate_ext.combine_steps' => $combined eq 'on' ? undef : 'off');
-	my @calls = calls($apps[0]);
-	my %steps = map { $_->[0] => 1 } @calls;
+	my %seen;
+	my @calls = grep { !$seen{ join ' ', map { $_ // '' } @{$_}{qw(step operation secret)} }++ } $s->calls($apps[0]);
+	my %steps = map { $_->{step} => 1 } @calls;
 	is_deeply([ sort keys %steps ], [ sort @steps ], 'calls are made in every step');
 	my $note = $combined eq 'on' ? '' : ', combine_steps off';
 
 	$s->cells($LANES, \@apps, map { kill_cell("before the event$note", 'before it has the event', $_, seconds => 0, times => 1) } @steps);
 	$s->cells($LANES, \@apps, at_times("after some time$note", $combined eq 'on' ? (0.002, 0.02, 0.04, 0.08) : 0.04));
-	$s->cells(1, \@apps, at_calls("at a call$note", grep { !defined $_->[2] } @calls));
-	$s->cells($LANES, \@apps, at_calls("at a call$note", grep { defined $_->[2] } @calls));
+	$s->cells(1, \@apps, at_calls("at a call$note", grep { !defined $_->{secret} } @calls));
+	$s->cells($LANES, \@apps, at_calls("at a call$note", grep { defined $_->{secret} } @calls));
 	$s->cells($LANES, \@apps, map { kill_cell("every time$note", 'every time, at DescribeSecret', $_, at_call => 'DescribeSecret', secret => 'arn', times => 0) } @steps);
 }
 

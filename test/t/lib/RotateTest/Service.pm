@@ -227,6 +227,37 @@ sub log_lines
 
 sub invocation_fault { my ($self, %rule) = @_; return $self->control('/invocation-faults', %rule)->{id}; }
 
+# calls(APP): the calls of Secrets Manager in a rotation without a fault, each
+# {step, operation, secret, nth}.  secret: "arn" or "login_arn", undef where the
+# operation has none; nth: how many calls of this operation and this secret
+# came before it.
+sub calls
+{
+	my ($self, $app) = @_;
+	my (@calls, %n);
+
+	$self->control('/functions/kill', function => $app->{function});
+	$self->emulator->clear_log;
+	my $rotation = $self->rotate($app);
+	die "a rotation without a fault $rotation->{status}: $rotation->{reason}" if $rotation->{status} ne 'succeeded';
+	my @log = @{ $self->emulator->log->{entries} };
+	foreach my $invocation ($self->invocations($rotation))
+	{
+		foreach my $entry (grep { $_->{started} > $invocation->{delivered} && $_->{started} < $invocation->{ended} } @log)
+		{
+			my $id = $entry->{parameters}{SecretId} // '';
+			my ($secret) = grep { $app->{$_} eq $id } qw(arn login_arn);
+			push @calls, {
+				step => $invocation->{step},
+				operation => $entry->{operation},
+				secret => $secret,
+				nth => $n{"$entry->{operation} $id"}++ // 0
+			};
+		}
+	}
+	return @calls;
+}
+
 =pod
 
 cells(LANES, APPS, CELL...): for each cell a rotation in which something goes
