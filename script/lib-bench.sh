@@ -27,6 +27,6 @@ export PGPORT
 step "Starting a throwaway server" start_server "track_commit_timestamp = on"
 step "Creating roles and secrets" make_roles
 step "Deploying the function in the emulator" register_function
-title "Measuring; this takes a minute or two"
+title "Measuring; this takes about a minute"
 /usr/bin/python3 bench/lambda_rotation.py "$work/ports.json" "$work/tls/ca.pem" "$work/server-tls/ca.pem" "$1" "$2"
 end_throwaway
