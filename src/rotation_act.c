@@ -99,6 +99,32 @@ adopt_pending(Rotation *rotation, const char *text, size_t length, char *version
 	rotation_derive_facts(rotation);
 }
 
+/*
+ * Where the event has a RotationToken, the value goes with it.  AWS does not
+ * say whether it takes the token from another principal than the function's
+ * role; where it does not, our own right to write the secret may be enough.
+ */
+static SmCall *
+put_pending(Rotation *rotation, const char *version_id, const char *text, size_t length)
+{
+	const char *rotation_token = rotation->order->rotation_token;
+	SmCall *call;
+
+	if (rotation_token[0] != '\0')
+	{
+		call = sm_put_secret_value(rotation->client, rotation->registration->arn, version_id, text, length,
+								   version_ref_label(VERSION_PENDING), rotation_token);
+		rotation_perform(rotation, &call, 1);
+		if (call->ok || call->error.class != AWS_ACCESS_DENIED || call->error.maybe_applied)
+			return call;
+		sm_call_free(call);
+	}
+	call = sm_put_secret_value(rotation->client, rotation->registration->arn, version_id, text, length,
+							   version_ref_label(VERSION_PENDING), NULL);
+	rotation_perform(rotation, &call, 1);
+	return call;
+}
+
 static void
 create_pending(Rotation *rotation)
 {
@@ -135,11 +161,7 @@ create_pending(Rotation *rotation)
 	store_run_creates(rotation->run_id, version_id);
 	rotation_commit();
 
-	call = sm_put_secret_value(rotation->client, rotation->registration->arn, version_id, text, length,
-							   version_ref_label(VERSION_PENDING),
-							   rotation->order->rotation_token[0] != '\0' ? rotation->order->rotation_token
-																		  : NULL);
-	rotation_perform(rotation, &call, 1);
+	call = put_pending(rotation, version_id, text, length);
 	if (!call->ok)
 	{
 		secret_text_free(text, length);

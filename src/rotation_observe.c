@@ -339,6 +339,7 @@ rotation_check_role(Rotation *rotation)
 {
 	const Registration *registration = rotation->registration;
 	RoleState *role = &rotation->role;
+	bool tests;
 
 	if (!role_lookup_oid(registration->role_oid, role))
 	{
@@ -368,13 +369,16 @@ rotation_check_role(Rotation *rotation)
 							   registration->secret, registration->role_name, role_privilege(role)),
 						errdetail("Whoever can write the secret would gain that privilege."),
 						errhint("Take the attribute away, or register with allow_privileged => true.")));
+	/* testSecret asks about the login, and gets the answer that the server would give it */
+	tests = rotation->order->step == REQUEST_TEST_SECRET;
 	if (!role->canlogin)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		ereport(ERROR, (errcode(tests ? ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
+									  : ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("could not %s secret \"%s\": role \"%s\" is not permitted to log in",
 							   rotation->verb, registration->secret, registration->role_name),
 						errhint("Use ALTER ROLE ... LOGIN.")));
 	if (role->has_valid_until && role->valid_until < GetCurrentTimestamp())
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		ereport(ERROR, (errcode(tests ? ERRCODE_INVALID_PASSWORD : ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("could not %s secret \"%s\": the password of role \"%s\" has expired",
 							   rotation->verb, registration->secret, registration->role_name),
 						errhint("Use ALTER ROLE ... VALID UNTIL.")));
