@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "core/secret_value.h"
+#include "core/wiping.h"
 #include "database.h"
 #include "deadline.h"
 #include "event.h"
@@ -26,7 +27,6 @@
 #include "log.h"
 #include "runtime.h"
 #include "settings.h"
-#include "wiping.h"
 
 /*
  * Of an invocation's time this much is kept for sending the answer: an error
@@ -179,7 +179,10 @@ main(void)
 	secret_value_init();
 	/* a name server that is silent may not use up an invocation: libpq's look-ups can't be interrupted */
 	setenv("RES_OPTIONS", "timeout:2 attempts:2", 0);
-	if (!wiping_curl_init() || !runtime_init(&failure))
+	/* libcurl's buffers hold the function's own login for a while */
+	if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, wiping_malloc, wiping_free, wiping_realloc, wiping_strdup,
+							 wiping_calloc) != CURLE_OK ||
+		!runtime_init(&failure))
 	{
 		log_line(&(LogLine){
 			.outcome = "error", .duration_ms = -1, .error_type = failure.type, .error = failure.message});

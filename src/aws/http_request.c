@@ -25,78 +25,9 @@
 #include <openssl/ssl.h>
 
 #include "aws/http_request.h"
+#include "core/wiping.h"
 
 #define FIRST_ANSWER_SIZE 8192
-
-/*
- * The allocator: a block is preceded by its size, so that it can be wiped.
- */
-#define BLOCK_HEADER 16
-
-static void *
-wiping_malloc(size_t size)
-{
-	char *block;
-
-	if (size > SIZE_MAX - BLOCK_HEADER || (block = malloc(size + BLOCK_HEADER)) == NULL)
-		return NULL;
-	memcpy(block, &size, sizeof(size));
-	return block + BLOCK_HEADER;
-}
-
-static size_t
-block_size(const void *pointer)
-{
-	size_t size;
-
-	memcpy(&size, (const char *) pointer - BLOCK_HEADER, sizeof(size));
-	return size;
-}
-
-static void
-wiping_free(void *pointer)
-{
-	if (pointer == NULL)
-		return;
-	explicit_bzero(pointer, block_size(pointer));
-	free((char *) pointer - BLOCK_HEADER);
-}
-
-static void *
-wiping_realloc(void *pointer, size_t size)
-{
-	void *new = wiping_malloc(size);
-
-	if (new == NULL || pointer == NULL)
-		return new;
-	memcpy(new, pointer, Min(size, block_size(pointer)));
-	wiping_free(pointer);
-	return new;
-}
-
-static void *
-wiping_calloc(size_t count, size_t size)
-{
-	void *pointer;
-
-	if (size != 0 && count > SIZE_MAX / size)
-		return NULL;
-	pointer = wiping_malloc(count * size);
-	if (pointer != NULL)
-		memset(pointer, 0, count * size);
-	return pointer;
-}
-
-static char *
-wiping_strdup(const char *text)
-{
-	size_t size = strlen(text) + 1;
-	char *copy = wiping_malloc(size);
-
-	if (copy != NULL)
-		memcpy(copy, text, size);
-	return copy;
-}
 
 bool
 http_global_init(void)

@@ -20,10 +20,9 @@
 #endif
 
 #include "core/secret_value.h"
+#include "core/wiping.h"
 
 #include <jansson.h>
-#include <stdalign.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -40,40 +39,6 @@
  * they are reported as what they are: JSON, but no object.
  */
 #define DECODE_FLAGS (JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL)
-
-/*
- * The allocator.  jansson frees without saying how much, so the size stands
- * before each piece.
- */
-static const size_t PREFIX = alignof(max_align_t) > sizeof(size_t) ? alignof(max_align_t) : sizeof(size_t);
-
-static void *
-wiping_malloc(size_t size)
-{
-	char *piece;
-
-	if (size > SIZE_MAX - PREFIX)
-		return NULL;
-	piece = malloc(PREFIX + size);
-	if (piece == NULL)
-		return NULL;
-	memcpy(piece, &size, sizeof(size));
-	return piece + PREFIX;
-}
-
-static void
-wiping_free(void *pointer)
-{
-	char *piece;
-	size_t size;
-
-	if (pointer == NULL)
-		return;
-	piece = (char *) pointer - PREFIX;
-	memcpy(&size, piece, sizeof(size));
-	explicit_bzero(piece, PREFIX + size);
-	free(piece);
-}
 
 void
 secret_value_init(void)

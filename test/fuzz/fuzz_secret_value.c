@@ -4,7 +4,7 @@
  *	  libFuzzer target of src/core/secret_value.c.
  *
  *	  clang -g -O1 -fsanitize=fuzzer,address,undefined -Isrc \
- *		  test/fuzz/fuzz_secret_value.c src/core/secret_value.c -ljansson -o fuzz_secret_value
+ *		  test/fuzz/fuzz_secret_value.c src/core/secret_value.c src/core/wiping.c -ljansson -o fuzz_secret_value
  *	  ./fuzz_secret_value -max_total_time=60
  *
  * Beyond not crashing: what is accepted must come out of a rewrite with

@@ -1,27 +1,27 @@
 /*-------------------------------------------------------------------------
  *
  * wiping.c
- *	  Memory that is wiped before it is given back, for libcurl, through whose
- *	  buffers the function's login passes.
+ *	  Memory that is wiped before it is given back.
  *
- * libcurl frees without saying how much, so the size stands before each block.
- *
- * lambda/wiping.c
+ * src/core/wiping.c
  *
  *-------------------------------------------------------------------------
  */
-#include "wiping.h"
+/* explicit_bzero() is no part of C11 */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 
-#include <curl/curl.h>
+#include "core/wiping.h"
+
 #include <stdalign.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PREFIX (alignof(max_align_t) > sizeof(size_t) ? alignof(max_align_t) : sizeof(size_t))
 
-static void *
+void *
 wiping_malloc(size_t size)
 {
 	char *block;
@@ -41,7 +41,7 @@ block_size(const void *pointer)
 	return size;
 }
 
-static void
+void
 wiping_free(void *pointer)
 {
 	if (pointer == NULL)
@@ -50,7 +50,7 @@ wiping_free(void *pointer)
 	free((char *) pointer - PREFIX);
 }
 
-static void *
+void *
 wiping_realloc(void *pointer, size_t size)
 {
 	void *new = wiping_malloc(size);
@@ -64,7 +64,7 @@ wiping_realloc(void *pointer, size_t size)
 	return new;
 }
 
-static char *
+char *
 wiping_strdup(const char *text)
 {
 	size_t size = strlen(text) + 1;
@@ -75,7 +75,7 @@ wiping_strdup(const char *text)
 	return copy;
 }
 
-static void *
+void *
 wiping_calloc(size_t count, size_t size)
 {
 	void *pointer;
@@ -86,11 +86,4 @@ wiping_calloc(size_t count, size_t size)
 	if (pointer != NULL)
 		memset(pointer, 0, count * size);
 	return pointer;
-}
-
-bool
-wiping_curl_init(void)
-{
-	return curl_global_init_mem(CURL_GLOBAL_DEFAULT, wiping_malloc, wiping_free, wiping_realloc,
-								wiping_strdup, wiping_calloc) == CURLE_OK;
 }
