@@ -65,7 +65,7 @@ sub new
 	$self->{http} = HTTP::Tiny->new(timeout => 600);
 
 	my @command = @{ $options{command} || [ program() ] };
-	my %env = (AWS_LAMBDA_RUNTIME_API => "127.0.0.1:$self->{port}", %{ $options{env} || {} });
+	my %env = (AWS_LAMBDA_RUNTIME_API => "127.0.0.1:$self->{port}", TMPDIR => $directory, %{ $options{env} || {} });
 	$self->{pid} = fork();
 	die "could not fork: $!" unless defined $self->{pid};
 	if ($self->{pid} == 0)
