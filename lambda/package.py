@@ -76,8 +76,10 @@ def package_of(path):
     for name in (path, real, real[len("/usr"):] if real.startswith("/usr/") else "/usr" + real):
         done = subprocess.run(("dpkg-query", "--search", name), stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True, check=False)
-        if done.returncode == 0:
-            package = done.stdout.split(": ")[0]
+        # A package that took the place of another's file has a line of its own, "diversion by … from: …".
+        owners = [line.split(": ")[0] for line in done.stdout.splitlines() if not line.startswith("diversion by ")]
+        if done.returncode == 0 and owners:
+            package = owners[0].split(", ")[0]
             return run("dpkg-query", "--show", "--showformat", "${Package} ${Version}", package)
     return die("no package has the file " + path)
 
