@@ -138,6 +138,7 @@ make_function_login()
 		ALTER ROLE rotate_lambda SET idle_session_timeout = '10min';
 		ALTER ROLE rotate_lambda SET log_parameter_max_length = 0;
 		ALTER ROLE rotate_lambda SET log_parameter_max_length_on_error = 0;
+		ALTER ROLE rotate_lambda SET plan_cache_mode = force_generic_plan;
 	END
 }
 

@@ -96,7 +96,11 @@ is_setting(const char *name, const char *value)
 	return present == NULL || strcmp(present, value) == 0;
 }
 
-/* The event is a parameter of the statement: would this session's settings log parameters? */
+/*
+ * The event is a parameter of the statement: would this session's settings log
+ * parameters?  A plan that was made for the parameter has it as a constant,
+ * which auto_explain and debug_print_plan show; a generic plan has not.
+ */
 static void
 warn_of_logging(void)
 {
@@ -107,6 +111,8 @@ warn_of_logging(void)
 		setting = "log_parameter_max_length = 0";
 	else if (!is_setting("log_parameter_max_length_on_error", "0"))
 		setting = "log_parameter_max_length_on_error = 0";
+	else if (!is_setting("plan_cache_mode", "force_generic_plan"))
+		setting = "plan_cache_mode = force_generic_plan";
 	else if (!is_setting("pgaudit.log_parameter", "off"))
 		setting = "pgaudit.log_parameter = off";
 	else if (!is_setting("auto_explain.log_parameter_max_length", "0"))

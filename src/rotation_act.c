@@ -121,6 +121,7 @@ put_pending(Rotation *rotation, const char *version_id, const char *text, size_t
 	}
 	call = sm_put_secret_value(rotation->client, rotation->registration->arn, version_id, text, length,
 							   version_ref_label(VERSION_PENDING), NULL);
+	call->withheld = rotation_token[0] != '\0' ? rotation_token : NULL;
 	rotation_perform(rotation, &call, 1);
 	return call;
 }

@@ -77,6 +77,7 @@ typedef struct SmCall
 	SmClient *client;
 	char *body; /* the request */
 	size_t body_length;
+	const char *withheld; /* the RotationToken, which no message may quote; or NULL */
 	bool retry_not_found; /* set it where the version was written a moment ago: AWS may not see it yet */
 	bool ok;
 	int attempts; /* how often it was tried */
@@ -121,7 +122,7 @@ extern SmCall *sm_get_secret_value(SmClient *client, const char *secret_id, cons
 								   const char *stage);
 extern SmCall *sm_get_random_password(SmClient *client, int length, const char *exclude_characters);
 
-/* rotation_token may be NULL.  token becomes the version's id (32 to 64 characters). */
+/* rotation_token may be NULL, and must outlive the call.  token becomes the version's id (32 to 64 characters). */
 extern SmCall *sm_put_secret_value(SmClient *client, const char *secret_id, const char *token,
 								   const char *secret_string, size_t length, const char *stage,
 								   const char *rotation_token);

@@ -20,6 +20,7 @@
 /* In place of a message that an AWS endpoint wrote. */
 #define VALUE_LEFT_OUT "(AWS's message is left out, since it may quote the value)"
 #define TOKEN_LEFT_OUT "(AWS's message is left out, since it quotes the session token)"
+#define ROTATION_TOKEN_LEFT_OUT "(AWS's message is left out, since it quotes the rotation's token)"
 
 /* A random password has up to 4096 characters, which is the longest. */
 #define NAME_MAX_BYTES 4096
@@ -223,13 +224,13 @@ may_quote_value(const SmCall *call)
 
 /*
  * An endpoint may explain a wrong signature by the request that it would have
- * signed, session token included.  Only a message's start is kept, so it
- * matters where the token begins in that.
+ * signed, session token included, and a refusal by the RotationToken that it
+ * did not like.  Only a message's start is kept, so it matters where the token
+ * begins in that.
  */
 static bool
-quotes_session_token(const SmCall *call, const char *message)
+quotes_token(const SmCall *call, const char *token, const char *message)
 {
-	const char *token = call->client->credentials.session_token;
 	const char *quoted = token != NULL && message != NULL ? strstr(message, token) : NULL;
 
 	return quoted != NULL && (size_t) (quoted - message) < strlen(call->error.message);
@@ -255,8 +256,10 @@ read_error(SmCall *call, const HttpRequest *request, const json_t *root)
 	aws_error_classify(&call->error, request->status, type, message);
 	if (may_quote_value(call))
 		replace_message(&call->error, VALUE_LEFT_OUT);
-	else if (quotes_session_token(call, message))
+	else if (quotes_token(call, call->client->credentials.session_token, message))
 		replace_message(&call->error, TOKEN_LEFT_OUT);
+	else if (quotes_token(call, call->withheld, message))
+		replace_message(&call->error, ROTATION_TOKEN_LEFT_OUT);
 
 	/*
 	 * Refused by AWS's own word, or sent elsewhere: certainly not applied.

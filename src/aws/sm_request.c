@@ -141,6 +141,7 @@ sm_put_secret_value(SmClient *client, const char *secret_id, const char *token, 
 	json_t *root = new_object();
 	bool ok;
 
+	call->withheld = rotation_token;
 	/* without VersionStages AWS would move AWSCURRENT */
 	ok = stage != NULL && add_string(root, "SecretId", secret_id) &&
 		 add_string(root, "ClientRequestToken", token) &&

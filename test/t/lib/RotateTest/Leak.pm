@@ -39,6 +39,7 @@ our %encodings = (
 	'XML' => sub { return utf8(xml($_[0])); },
 	'bytea escapes' => sub { return utf8($_[0]) =~ s/\\/\\\\/gr =~ s/([\x80-\xff])/sprintf '\\%03o', ord $1/ger; },
 	'hex' => sub { return unpack 'H*', utf8($_[0]); },
+	'bytes of a tree' => sub { return join ' ', unpack 'c*', utf8($_[0]); },
 	'HEX' => sub { return uc unpack 'H*', utf8($_[0]); },
 	'URL' => sub { return url($_[0], '%%%02X'); },
 	'url' => sub { return url($_[0], '%%%02x'); },

@@ -64,7 +64,9 @@ sub create_function_role
 {
 	my $self = shift;
 	my $t = $self->{t};
-	my $loaded = $t->sql('SHOW shared_preload_libraries') . $t->sql('SHOW session_preload_libraries');
+	# settings of libraries that are loaded, and have them in this version
+	my @known = $t->sql(q{SELECT name FROM pg_settings WHERE name LIKE '%.log_parameter%'}) =~ /(\S+)/g;
+	my %known = map { $_ => 1 } @known;
 
 	$t->create_role('rotate_lambda', $self->{password}, 'LOGIN CONNECTION LIMIT 4');
 	$t->sql(join '; ',
@@ -72,8 +74,9 @@ sub create_function_role
 		map { "ALTER ROLE rotate_lambda SET $_" } "idle_session_timeout = '10min'",
 		'log_parameter_max_length = 0',
 		'log_parameter_max_length_on_error = 0',
-		$loaded =~ /pgaudit/ ? 'pgaudit.log_parameter = off' : (),
-		$loaded =~ /auto_explain/ ? 'auto_explain.log_parameter_max_length = 0' : ());
+		'plan_cache_mode = force_generic_plan',
+		$known{'pgaudit.log_parameter'} ? 'pgaudit.log_parameter = off' : (),
+		$known{'auto_explain.log_parameter_max_length'} ? 'auto_explain.log_parameter_max_length = 0' : ());
 	return;
 }
 
@@ -96,12 +99,14 @@ sub _unpack
 	{
 		$self->{command} = [ '/usr/bin/unshare', '-r', '/usr/sbin/chroot', $root, '/var/task/bootstrap' ];
 		$self->{task} = '/var/task';
+		$self->{tmp} = '/tmp';
 	}
 	else
 	{
 		my ($linker) = glob("$task/lib/ld-linux*");
 		$self->{command} = [ $linker, '--library-path', "$task/lib", "$task/bootstrap" ];
 		$self->{task} = $task;
+		$self->{tmp} = "$root/tmp";
 	}
 	return;
 }
@@ -134,6 +139,8 @@ sub add
 		timeout => $timeout,
 		env => {
 			LAMBDA_TASK_ROOT => $self->{task},
+			# what a killed function leaves behind goes with the test's directory
+			TMPDIR => $self->{tmp},
 			PGHOST => '127.0.0.1',
 			PGPORT => '' . $t->port,
 			ROTATE_DB_CA => PostgreSQL::Test::Utils::slurp_file($self->emulator->ca),
