@@ -16,7 +16,7 @@ use RotateTest;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(login_error refused_midway still_rotates write_hba start_stranger);
+our @EXPORT = qw(knows_require_auth login_error refused_midway still_rotates write_hba start_stranger);
 
 my $json = JSON::PP->new->canonical;
 
@@ -79,6 +79,15 @@ my %reasons = (
 		'Look at the role\'s settings (ALTER ROLE ... SET role) and at its membership.'
 	],
 	server_error => [ undef, 'the server reported an error', '' ]);
+
+# knows_require_auth(T): is the server's libpq one that can be told to send no
+# password but by SCRAM (16 and later)?  Then strangers are talked to, as
+# src/db/login.h (b) has it; with an older one only where that is allowed.
+sub knows_require_auth
+{
+	my $t = shift;
+	return $t->sql('SHOW server_version_num') >= 160000;
+}
 
 # login_error(REASON, ROLE, label, more fields): what error_is() and refused()
 # expect of a login that was not proved.
