@@ -15,6 +15,7 @@ use Test::More;
 my $t = RotateTest->new;
 my $port = $t->port;
 my $number = 0;
+my $require_auth = knows_require_auth($t);
 
 $t->set('rotate_ext.login_timeout' => '2s');
 
@@ -46,11 +47,30 @@ sub lead_to
 sub refused_at
 {
 	my ($stranger, $role, $reason, $what, $name) = @_;
+	my $where = 'At host "127.0.0.1", port ' . $stranger->port . ': ';
 
 	$t->refused(
 		"SELECT rotate_now('prod/$role')",
-		login_error($reason, $role, detail => 'At host "127.0.0.1", port ' . $stranger->port . ": $what"),
+		login_error($reason, $role, detail => ref $what ? qr/^\Q$where\E$what/ : $where . $what),
 		$name, role => $role, secret => "prod/$role");
+	return;
+}
+
+# A secret that leads to the stranger, with nothing that would allow it: a
+# libpq that keeps to SCRAM talks to it, and sends it no password; with an
+# older one nothing is sent at all.
+sub refused_unasked
+{
+	my ($stranger, $role, $password, $reason, $what, $exposed, $name) = @_;
+
+	if ($require_auth)
+	{
+		refused_at($stranger, $role, $reason, $what, $name);
+		ok(!knows($stranger, $role, $password), 'it was not told the password');
+		return;
+	}
+	refused_at($stranger, $role, 'expose', $exposed, $name);
+	is($stranger->received, '', 'it was sent nothing at all');
 	return;
 }
 
@@ -66,9 +86,28 @@ my %modes = (
 		  . 'not proved.' ],
 	late => [ 'no_connection', qr/./ ],
 	hang => [ 'no_connection', 'timeout expired' ],
-	close => [ 'no_connection', qr/server closed the connection unexpectedly|Connection reset/ ],
+	close => [ 'no_connection', qr/.*(server closed the connection unexpectedly|Connection reset)/ ],
 	error => [ 'rejected', 'password authentication failed for user "app"' ],
 	scram => [ 'no_connection', 'timeout expired' ]);
+
+# What libpq itself says of it.
+if ($require_auth)
+{
+	my $failed = 'connection to server at "127\.0\.0\.1", port \d+ failed: ';
+	my $not = $failed . 'authentication method requirement "scram-sha-256" failed: ';
+
+	%modes = (
+		%modes,
+		clear => [ 'method', qr/${not}server requested a cleartext password$/ ],
+		md5 => [ 'method', qr/${not}server requested a hashed password$/ ],
+		scram_clear => [ 'method', qr/${not}server requested a cleartext password$/ ],
+		both => [ 'method', qr/${not}server requested a cleartext password$/ ],
+		short => [ 'no_connection', qr/${failed}received invalid authentication request$/ ],
+		gss => [ 'method', qr/${not}server requested GSSAPI authentication$/ ],
+		unknown => [ 'method', qr/${not}server requested/ ],
+		ok => [ 'method', qr/${not}server did not complete authentication$/ ],
+		late => [ 'method', qr/${not}server did not complete authentication$/ ]);
+}
 
 foreach my $mode (sort keys %modes)
 {
@@ -77,21 +116,13 @@ foreach my $mode (sort keys %modes)
 	my ($role, $password) = lead_to($stranger);
 	my $address = '127.0.0.1 port ' . $stranger->port;
 
-	refused_at($stranger, $role, 'expose',
+	refused_unasked($stranger, $role, $password, $reason, $what,
 		"$address is not this server's own listener, and rotate_ext.login_ca_file is not set to verify its "
 		  . 'certificate by',
 		"stranger \"$mode\"");
-	is(length($stranger->received), 0, 'it was sent nothing at all');
 
 	($role, $password) = lead_to($stranger, allow_plaintext_login => 'true');
-	if (ref $what)
-	{
-		$t->refused(
-			"SELECT rotate_now('prod/$role')",
-			login_error($reason, $role, detail => $what),
-			'the same with allow_plaintext_login', role => $role, secret => "prod/$role");
-	}
-	else { refused_at($stranger, $role, $reason, $what, 'the same with allow_plaintext_login'); }
+	refused_at($stranger, $role, $reason, $what, 'the same with allow_plaintext_login');
 	ok(length($stranger->received) > 0, 'now it was talked to');
 	ok(!knows($stranger, $role, $password), 'but not told the password');
 }
@@ -103,9 +134,12 @@ foreach my $mode (sort keys %modes)
 
 	$t->refused(
 		"SELECT rotate_now('prod/$role')",
-		login_error('expose', $role, detail => qr/^At host "127\.0\.0\.2", port $port: 127\.0\.0\.2 port $port is not this server's own listener/),
+		$require_auth
+		? login_error('method', $role, detail => qr/^At host "127\.0\.0\.2", port $port: .*server requested a cleartext password$/)
+		: login_error('expose', $role, detail => qr/^At host "127\.0\.0\.2", port $port: 127\.0\.0\.2 port $port is not this server's own listener/),
 		'the own port at another address of this machine', role => $role, secret => "prod/$role");
-	is($stranger->received, '', 'nothing was sent there');
+	ok(!knows($stranger, $role, $password), 'no password was sent there');
+	is($stranger->received, '', 'and nothing else') unless $require_auth;
 }
 
 # TLS is demanded or forbidden, and the stranger has none.
@@ -114,14 +148,19 @@ foreach my $ssl (JSON::PP::true, JSON::PP::false)
 	my $stranger = start_stranger('clear');
 	my ($role, $password) = lead_to($stranger, json => { ssl => $ssl });
 
+	if (!$ssl)
+	{
+		refused_unasked($stranger, $role, $password, @{ $modes{clear} },
+			'127.0.0.1 port ' . $stranger->port . ' is not this server\'s own listener, and the secret\'s ssl key '
+			  . 'forbids TLS',
+			'ssl false');
+		next;
+	}
 	refused_at(
 		$stranger, $role, 'expose',
-		$ssl
-		? 'the secret\'s ssl key demands TLS, but rotate_ext.login_ca_file is not set to verify the server\'s '
-		  . 'certificate by'
-		: '127.0.0.1 port ' . $stranger->port . ' is not this server\'s own listener, and the secret\'s ssl key '
-		  . 'forbids TLS',
-		'ssl ' . ($ssl ? 'true' : 'false'));
+		'the secret\'s ssl key demands TLS, but rotate_ext.login_ca_file is not set to verify the server\'s '
+		  . 'certificate by',
+		'ssl true');
 	is($stranger->received, '', 'nothing was sent there');
 }
 $t->set('rotate_ext.login_ca_file' => $t->emulator->ca);
@@ -130,10 +169,14 @@ foreach my $options ({}, { allow_plaintext_login => 'true', json => { ssl => JSO
 	my $stranger = start_stranger('clear');
 	my ($role, $password) = lead_to($stranger, %$options);
 
-	refused_at($stranger, $role, 'no_connection',
+	# Without its being demanded, SCRAM needs no TLS.
+	my @expected =
+	  $require_auth && !%$options
+	  ? @{ $modes{clear} }
+	  : ('no_connection',
 		'connection to server at "127.0.0.1", port ' . $stranger->port
-		  . ' failed: server does not support SSL, but SSL was required',
-		'a stranger without TLS where that is demanded');
+		  . ' failed: server does not support SSL, but SSL was required');
+	refused_at($stranger, $role, @expected, 'a stranger without TLS where that is demanded');
 	ok(length($stranger->received) > 0 && !knows($stranger, $role, $password), 'it was asked for TLS and told no more');
 }
 $t->set('rotate_ext.login_ca_file' => undef);
@@ -165,11 +208,19 @@ $t->set(password_encryption => undef);
 	my $relay = start_stranger('relay', target => $port);
 	my ($role, $password) = lead_to($relay);
 
-	refused_at($relay, $role, 'expose',
-		'127.0.0.1 port ' . $relay->port
-		  . ' is not this server\'s own listener, and rotate_ext.login_ca_file is not set to verify its certificate by',
-		'a relay to this server');
-	is($relay->received, '', 'it was sent nothing');
+	if ($require_auth)
+	{
+		still_rotates($t, $role, 'by SCRAM it is proved through the relay');
+		ok(!knows($relay, $role, $_), 'which was not told a password') foreach $password, $t->password("prod/$role");
+	}
+	else
+	{
+		refused_at($relay, $role, 'expose',
+			'127.0.0.1 port ' . $relay->port
+			  . ' is not this server\'s own listener, and rotate_ext.login_ca_file is not set to verify its certificate by',
+			'a relay to this server');
+		is($relay->received, '', 'it was sent nothing');
+	}
 
 	($role, $password) = lead_to($relay, allow_plaintext_login => 'true');
 	still_rotates($t, $role, 'with allow_plaintext_login it is proved through the relay');
@@ -178,7 +229,7 @@ $t->set(password_encryption => undef);
 
 	$t->set_hba("host all $role 127.0.0.1/32 password", 'host all all 127.0.0.1/32 scram-sha-256');
 	$t->reload;
-	refused_at($relay, $role, 'method', 'the server asked for the password in clear',
+	refused_at($relay, $role, @{ $modes{clear} },
 		'a relay to a line of pg_hba.conf that asks for clear text');
 	ok(!knows($relay, $role, $t->password("prod/$role")), 'the relay was not told it');
 	$t->set_hba('host all all 127.0.0.1/32 scram-sha-256');
