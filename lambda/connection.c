@@ -138,7 +138,15 @@ connection_open(const Settings *settings, const Login *login, Moment deadline, F
 	for (int i = 0; i < nhosts; i++)
 	{
 		int share = ms_until(deadline) / (nhosts - i);
-		PGconn *conn =
+		PGconn *conn;
+
+		/* a look-up of a name can't be cut short, so none is begun late */
+		if (share == 0)
+		{
+			add_reason(failure, "no time was left for the other hosts");
+			break;
+		}
+		conn =
 			open_one(settings, login, hosts[i], settings->ports[i] != NULL ? settings->ports[i] : login->port,
 					 now_ms() + (share < MAX_HOST_MS ? share : MAX_HOST_MS), failure);
 

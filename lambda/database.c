@@ -134,13 +134,18 @@ make_ready(const Settings *settings, Moment deadline, CallFacts *facts, Failure 
 	if (conn != NULL)
 	{
 		PQsetNoticeReceiver(conn, take_notice, facts);
-		if (set_timeout(deadline, earlier(deadline, now_ms() + TRIAL_MS), failure) == RUN_DONE)
+		if (set_timeout(deadline, earlier(now_ms() + ms_until(deadline) / 2, now_ms() + TRIAL_MS), failure) ==
+			RUN_DONE)
 		{
 			facts->kept = true;
 			return true;
 		}
 		facts->reconnected = true;
 		database_close();
+
+		/* the trial has used all the time there was, and its failure is the one to tell */
+		if (ms_until(deadline) == 0)
+			return false;
 	}
 	if (!connect_now(settings, deadline, facts, failure))
 		return false;

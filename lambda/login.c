@@ -176,6 +176,10 @@ try_once(CURL *easy, const Settings *settings, const char *body, Moment deadline
 					 .nwanted = 1};
 	bool ok = false;
 
+	/* no time is left; to libcurl 0 would be no limit */
+	if (call.timeout_ms <= 0)
+		call.timeout_ms = 1;
+
 	if (!sign(settings, body, &headers))
 	{
 		error->class = AWS_OTHER;
@@ -238,6 +242,13 @@ login_get(const Settings *settings, Moment deadline, Login *login, Failure *fail
 		login->user = login->value.username;
 		login->password = login->value.password;
 		login->host = login->value.host;
+		if (settings->nhosts == 0 && (login->host[0] == '/' || login->host[0] == '@'))
+		{
+			login_free(login);
+			failure_set(failure, TYPE,
+						"the host in the login secret is a socket: no certificate would be looked at");
+			return false;
+		}
 		snprintf(login->port, sizeof(login->port), "%u", (unsigned) login->value.port & 0xffff);
 		if (login->dbname == NULL)
 			login->dbname = login->value.dbname;

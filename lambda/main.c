@@ -171,7 +171,7 @@ int
 main(void)
 {
 	static Settings settings;
-	Failure failure;
+	Failure failure = {.type = "Runtime.OutOfMemory", .message = "could not set up libcurl"};
 	Failure unsent;
 
 	signal(SIGPIPE, SIG_IGN);
