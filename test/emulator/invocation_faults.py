@@ -136,7 +136,8 @@ class InvocationFaults:
         for rule in rules:
             if rule.action == "kill":
                 if "at_call" in rule.options:
-                    call = {"action": "pause", "operation": rule.options["at_call"],
+                    # any: one that is refused is not held after its effect, as it has none
+                    call = {"action": "pause", "operation": rule.options["at_call"], "times": 0,
                             "when": rule.options.get("when", "before")}
                     if "secret" in rule.options:
                         call["secret"] = rule.options["secret"]
