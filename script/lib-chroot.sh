@@ -100,7 +100,8 @@ in_chroot()
 		mount --bind "$apt_cache" "$target/var/cache/apt/archives"
 		cat /etc/resolv.conf >"$target/etc/resolv.conf"
 		cat /etc/hosts >"$target/etc/hosts"
-		chroot "$target" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		# in a session of its own, as on a machine, where it is not that of init
+		setsid --wait chroot "$target" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 			HOME=/root LANG=C.UTF-8 TERM=dumb \
 			${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
 			${ROTATE_PG_VERSION:+ROTATE_PG_VERSION="$ROTATE_PG_VERSION"} "$@"
