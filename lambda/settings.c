@@ -239,15 +239,16 @@ read_endpoint(Settings *settings, Failure *failure)
 {
 	const char *name = "AWS_ENDPOINT_URL_SECRETS_MANAGER";
 	const char *fips = get("AWS_USE_FIPS_ENDPOINT");
+	const char *dual_stack = get("AWS_USE_DUALSTACK_ENDPOINT");
 	AwsEndpointStatus status;
 
 	if (get(name) == NULL)
 		name = "AWS_ENDPOINT_URL";
 	if (get(name) == NULL)
 	{
-		aws_endpoint_for_region(fips != NULL && strcasecmp(fips, "true") == 0 ? "secretsmanager-fips"
-																			  : "secretsmanager",
-								settings->region, &settings->secrets_manager);
+		aws_endpoint_for_region("secretsmanager", settings->region, fips != NULL && strcasecmp(fips, "true") == 0,
+								dual_stack != NULL && strcasecmp(dual_stack, "true") == 0,
+								&settings->secrets_manager);
 		return true;
 	}
 	status = aws_endpoint_parse(get(name), &settings->secrets_manager);

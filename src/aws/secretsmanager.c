@@ -95,7 +95,7 @@ find_endpoint(SmClient *client)
 	if (url == NULL)
 	{
 		/* the region was found valid */
-		(void) aws_endpoint_for_region(SERVICE, client->region, &client->endpoint);
+		(void) aws_endpoint_for_region(SERVICE, client->region, false, false, &client->endpoint);
 		return;
 	}
 	status = aws_endpoint_parse(url, &client->endpoint);

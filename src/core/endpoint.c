@@ -21,12 +21,35 @@ typedef struct Partition
 {
 	const char *region_prefix;
 	const char *suffix;
+	const char *dual_stack_suffix;
 } Partition;
 
-/* The partitions whose suffix is not "amazonaws.com". */
 static const Partition partitions[] = {
-	{"cn-", "amazonaws.com.cn"},    {"us-iso-", "c2s.ic.gov"},      {"us-isob-", "sc2s.sgov.gov"},
-	{"eu-isoe-", "cloud.adc-e.uk"}, {"us-isof-", "csp.hci.ic.gov"}, {"eusc-", "amazonaws.eu"},
+	{"cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"},
+	{"us-gov-", "amazonaws.com", "api.aws"},
+	{"us-iso-", "c2s.ic.gov", "api.aws.ic.gov"},
+	{"us-isob-", "sc2s.sgov.gov", "api.aws.scloud"},
+	{"eu-isoe-", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"},
+	{"us-isof-", "csp.hci.ic.gov", "api.aws.hci.ic.gov"},
+	{"eusc-", "amazonaws.eu", "api.amazonwebservices.eu"},
+};
+
+static const Partition commercial = {"", "amazonaws.com", "api.aws"};
+
+/* Where the rule does not hold that FIPS adds "-fips", and dual stack takes the other suffix. */
+typedef struct Exception
+{
+	const char *service;
+	const char *region_prefix; /* "": of the commercial partition */
+	bool fips;
+	bool dual_stack;
+	const char *name_suffix; /* of the service's name; the suffix is the ordinary one */
+} Exception;
+
+static const Exception exceptions[] = {
+	{"secretsmanager", "", false, true, ""},        {"secretsmanager", "", true, true, "-fips"},
+	{"secretsmanager", "us-gov-", false, true, ""}, {"secretsmanager", "us-gov-", true, true, "-fips"},
+	{"secretsmanager", "cn-", false, true, ""},     {"sts", "us-gov-", true, false, ""},
 };
 
 static bool
@@ -44,15 +67,30 @@ aws_region_is_valid(const char *region)
 		   region[length - 1] != '-';
 }
 
-static const char *
-suffix_of(const char *region)
+static const Partition *
+partition_of(const char *region)
 {
 	for (size_t i = 0; i < sizeof(partitions) / sizeof(partitions[0]); i++)
 	{
 		if (strncmp(region, partitions[i].region_prefix, strlen(partitions[i].region_prefix)) == 0)
-			return partitions[i].suffix;
+			return &partitions[i];
 	}
-	return "amazonaws.com";
+	return &commercial;
+}
+
+static const Exception *
+find_exception(const char *service, const Partition *partition, bool fips, bool dual_stack)
+{
+	for (size_t i = 0; i < sizeof(exceptions) / sizeof(exceptions[0]); i++)
+	{
+		const Exception *exception = &exceptions[i];
+
+		if (strcmp(exception->service, service) == 0 && exception->fips == fips &&
+			exception->dual_stack == dual_stack &&
+			strcmp(exception->region_prefix, partition->region_prefix) == 0)
+			return exception;
+	}
+	return NULL;
 }
 
 bool
@@ -86,14 +124,25 @@ write_url(AwsEndpoint *endpoint)
 }
 
 AwsEndpointStatus
-aws_endpoint_for_region(const char *service, const char *region, AwsEndpoint *endpoint)
+aws_endpoint_for_region(const char *service, const char *region, bool fips, bool dual_stack,
+						AwsEndpoint *endpoint)
 {
+	const Partition *partition = partition_of(region);
+	const Exception *exception = find_exception(service, partition, fips, dual_stack);
+	const char *name_suffix = fips ? "-fips" : "";
+	const char *suffix = dual_stack ? partition->dual_stack_suffix : partition->suffix;
+
 	memset(endpoint, 0, sizeof(*endpoint));
 	if (!aws_region_is_valid(region))
 		return AWS_ENDPOINT_BAD_REGION;
+	if (exception != NULL)
+	{
+		name_suffix = exception->name_suffix;
+		suffix = partition->suffix;
+	}
 	endpoint->https = true;
 	endpoint->port = HTTPS_PORT;
-	snprintf(endpoint->host, sizeof(endpoint->host), "%s.%s.%s", service, region, suffix_of(region));
+	snprintf(endpoint->host, sizeof(endpoint->host), "%s%s.%s.%s", service, name_suffix, region, suffix);
 	write_url(endpoint);
 	return AWS_ENDPOINT_OK;
 }

@@ -3,7 +3,8 @@
  * endpoint.h
  *	  Where an AWS service is: from its region, or from an override.
  *
- * Pure C11.  Source: botocore's partitions.json and endpoints.json.
+ * Pure C11.  Source: botocore's partitions.json, and endpoint-rule-set-1.json of
+ * the services secretsmanager and sts.
  *
  * src/core/endpoint.h
  *
@@ -47,12 +48,14 @@ typedef enum AwsEndpointStatus
 extern bool aws_region_is_valid(const char *region);
 
 /*
- * The public endpoint of a service in a region; the service as in the host
- * name ("secretsmanager", or "secretsmanager-fips").  A region of no known
- * partition is taken for one of the commercial partition, as botocore does.
+ * The public endpoint of a service ("secretsmanager" or "sts") in a region.
+ * fips: the one with validated cryptography; dual_stack: the one that has IPv6
+ * addresses, too.  A region of no known partition is taken for one of the
+ * commercial partition, as botocore does.  Whether the region has such an
+ * endpoint is not known here: where it has none, its name leads nowhere.
  */
-extern AwsEndpointStatus aws_endpoint_for_region(const char *service, const char *region,
-												 AwsEndpoint *endpoint);
+extern AwsEndpointStatus aws_endpoint_for_region(const char *service, const char *region, bool fips,
+												 bool dual_stack, AwsEndpoint *endpoint);
 
 /* An override: "https://host[:port][/]", or the same with http for a loopback host. */
 extern AwsEndpointStatus aws_endpoint_parse(const char *url, AwsEndpoint *endpoint);

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * tool_endpoint.c
- *	  Prints the Secrets Manager host of each region it reads, for
- *	  test_endpoint.py.
+ *	  Prints the host of each endpoint that test_endpoint.py asks for, a line
+ *	  each: "service region fips dual_stack", the latter two 0 or 1.
  *
  * test/unit/tool_endpoint.c
  *
@@ -16,13 +16,16 @@
 int
 main(void)
 {
-	char region[256];
+	char service[64];
+	char region[64];
+	int fips;
+	int dual_stack;
 	AwsEndpoint endpoint;
 
-	while (fgets(region, sizeof(region), stdin) != NULL)
+	while (scanf("%63s %63s %d %d", service, region, &fips, &dual_stack) == 4)
 	{
-		region[strcspn(region, "\n")] = '\0';
-		if (aws_endpoint_for_region("secretsmanager", region, &endpoint) == AWS_ENDPOINT_OK)
+		if (aws_endpoint_for_region(service, region, fips != 0, dual_stack != 0, &endpoint) ==
+			AWS_ENDPOINT_OK)
 			printf("%s\n", endpoint.host);
 		else
 			printf("refused\n");
