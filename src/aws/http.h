@@ -8,9 +8,10 @@
  * kept until the client is closed.
  *
  * What a request may do is fixed: https, or plain http where the host is this
- * machine's loopback; peer and name verified; no redirect followed; no proxy
- * for loopback (else libcurl's environment variables: https_proxy, no_proxy);
- * answers of up to HTTP_MAX_ANSWER bytes.  POST only.
+ * machine's loopback, or where it is a metadata service at one of its own
+ * addresses; peer and name verified; no redirect followed; no proxy for loopback
+ * and metadata services (else libcurl's environment variables: https_proxy,
+ * no_proxy); answers of up to HTTP_MAX_ANSWER bytes, or fewer.
  *
  * Only ever used in a rotation worker: initialising libcurl in the postmaster
  * or an ordinary backend would interfere with other users of it there.
@@ -25,10 +26,11 @@
 #include <time.h>
 
 #include "core/endpoint.h"
+#include "core/metadata.h"
 #include "core/sigv4.h"
 
 /* Secrets have 64 KB; escaped as JSON six times that. */
-#define HTTP_MAX_ANSWER (1024 * 1024)
+#define HTTP_MAX_ANSWER ((size_t) 1024 * 1024)
 
 typedef struct HttpClient HttpClient;
 
@@ -43,10 +45,21 @@ typedef enum HttpOutcome
 	HTTP_BAD_ANSWER /* too large, or not HTTP */
 } HttpOutcome;
 
+typedef enum HttpMethod
+{
+	HTTP_POST,
+	HTTP_GET, /* without a body */
+	HTTP_PUT
+} HttpMethod;
+
 typedef struct HttpRequest
 {
 	/* what to send; all of it must stay until the outcome is there */
 	const AwsEndpoint *endpoint;
+	const char *target; /* path and query; NULL: "/" */
+	HttpMethod method;
+	MetadataService metadata;   /* METADATA_NONE: the endpoint is none of a metadata service */
+	size_t max_answer;          /* bytes; 0: HTTP_MAX_ANSWER */
 	const Sigv4Header *headers; /* Host among them */
 	size_t nheaders;
 	const char *body;
@@ -56,7 +69,8 @@ typedef struct HttpRequest
 
 	/* the outcome */
 	HttpOutcome outcome;
-	bool sent; /* a part of the body may have left; false: certainly nothing did */
+	bool
+		sent; /* a part of the body (without one: of the request) may have left; false: certainly nothing did */
 	char problem
 		[256]; /* what happened where there was no answer, mostly in libcurl's words; not cleaned of odd characters */
 	int status;

@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -34,6 +35,9 @@ http_global_init(void)
 {
 	static bool done = false;
 
+	/* libcurl would write the keys of its connections there, with which anyone can read them */
+	if (!done)
+		(void) unsetenv("SSLKEYLOGFILE");
 	if (!done)
 		done = curl_global_init_mem(CURL_GLOBAL_DEFAULT, wiping_malloc, wiping_free, wiping_realloc,
 									wiping_strdup, wiping_calloc) == CURLE_OK;
@@ -81,7 +85,7 @@ take_answer(char *data, size_t size, size_t count, void *arg)
 	size_t length = size * count;
 	size_t needed = request->answer_length + length;
 
-	if (needed > HTTP_MAX_ANSWER)
+	if (needed > (request->max_answer > 0 ? request->max_answer : HTTP_MAX_ANSWER))
 	{
 		request->too_large = true;
 		return 0;
@@ -161,20 +165,24 @@ take_header(char *line, size_t size, size_t count, void *arg)
 
 /*
  * A socket of a plain http connection: whatever the host's name leads to, it
- * must be loopback.
+ * must be loopback, or the metadata service that was meant.
  */
 static curl_socket_t
-open_loopback_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+open_local_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
-	bool loopback = false;
+	const HttpRequest *request = arg;
+	char text[INET6_ADDRSTRLEN];
+	const void *bytes;
 
-	(void) arg;
 	(void) purpose;
 	if (address->family == AF_INET)
-		loopback = (ntohl(((struct sockaddr_in *) &address->addr)->sin_addr.s_addr) >> 24) == 127;
+		bytes = &((struct sockaddr_in *) &address->addr)->sin_addr;
 	else if (address->family == AF_INET6)
-		loopback = IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *) &address->addr)->sin6_addr);
-	if (!loopback)
+		bytes = &((struct sockaddr_in6 *) &address->addr)->sin6_addr;
+	else
+		return CURL_SOCKET_BAD;
+	if (inet_ntop(address->family, bytes, text, sizeof(text)) == NULL ||
+		(!aws_host_is_loopback(text) && !metadata_address(request->metadata, text)))
 		return CURL_SOCKET_BAD;
 	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
@@ -231,6 +239,9 @@ make_header_list(HttpRequest *request)
 		if (!append_header(request, request->headers[i].name, request->headers[i].value))
 			return false;
 	}
+	/* libcurl's would say that it is a form */
+	if (request->method == HTTP_PUT && !append_header(request, "Content-Type", ""))
+		return false;
 	/* waiting for "100 Continue" would cost a round trip */
 	return append_header(request, "Expect", "");
 }
@@ -258,11 +269,41 @@ set_trust_options(CURL *easy, const HttpRequest *request, const char *ca_file)
 	if (ok && ca_file != NULL)
 		ok = curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file) == CURLE_OK &&
 			 curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK;
-	if (ok && aws_host_is_loopback(request->endpoint->host))
+	if (ok && (aws_host_is_loopback(request->endpoint->host) || request->metadata != METADATA_NONE))
 		ok = curl_easy_setopt(easy, CURLOPT_NOPROXY, "*") == CURLE_OK;
 	if (ok && !https)
-		ok = curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_loopback_socket) == CURLE_OK;
+		ok = curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_local_socket) == CURLE_OK &&
+			 curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, (void *) request) == CURLE_OK;
 	return ok;
+}
+
+static bool
+set_url(CURL *easy, const HttpRequest *request)
+{
+	const char *target = request->target != NULL ? request->target : "/";
+	size_t size = strlen(request->endpoint->url) + strlen(target);
+	char *url = malloc(size);
+	bool ok;
+
+	if (url == NULL)
+		return false;
+	/* both have the slash */
+	snprintf(url, size, "%s%s", request->endpoint->url, target + 1);
+	ok = curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L) == CURLE_OK;
+	free(url);
+	return ok;
+}
+
+static bool
+set_method(CURL *easy, HttpRequest *request)
+{
+	if (request->method == HTTP_GET)
+		return curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK;
+	return curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
+		   (request->method != HTTP_PUT ||
+			curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "PUT") == CURLE_OK) &&
+		   curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_length) == CURLE_OK;
 }
 
 static bool
@@ -270,8 +311,7 @@ set_options(CURL *easy, HttpRequest *request, const char *ca_file)
 {
 	bool ok;
 
-	ok = set_trust_options(easy, request, ca_file) &&
-		 curl_easy_setopt(easy, CURLOPT_URL, request->endpoint->url) == CURLE_OK &&
+	ok = set_trust_options(easy, request, ca_file) && set_url(easy, request) && set_method(easy, request) &&
 		 curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
 		 curl_easy_setopt(easy, CURLOPT_PRIVATE, (void *) request) == CURLE_OK &&
 		 curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->problem) == CURLE_OK &&
@@ -282,8 +322,6 @@ set_options(CURL *easy, HttpRequest *request, const char *ca_file)
 		 curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, request->connect_timeout) == CURLE_OK &&
 		 curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, request->timeout) == CURLE_OK &&
 		 curl_easy_setopt(easy, CURLOPT_HTTPHEADER, (struct curl_slist *) request->header_list) == CURLE_OK &&
-		 curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
-		 curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_length) == CURLE_OK &&
 		 curl_easy_setopt(easy, CURLOPT_READFUNCTION, give_body) == CURLE_OK &&
 		 curl_easy_setopt(easy, CURLOPT_READDATA, (void *) request) == CURLE_OK &&
 		 curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, refuse_rewind) == CURLE_OK &&
@@ -353,7 +391,8 @@ describe_problem(HttpRequest *request, CURLcode result)
 
 	curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_errno);
 	if (request->too_large)
-		snprintf(problem, size, "the answer is larger than %d bytes", HTTP_MAX_ANSWER);
+		snprintf(problem, size, "the answer is larger than %zu bytes",
+				 request->max_answer > 0 ? request->max_answer : HTTP_MAX_ANSWER);
 	else if (request->outcome == HTTP_TIMED_OUT && request->sent)
 		snprintf(problem, size, "no answer within %ld ms", request->timeout);
 	else if (request->outcome == HTTP_TIMED_OUT)
@@ -369,8 +408,11 @@ void
 http_request_finish(HttpRequest *request, CURLcode result)
 {
 	long status = 0;
+	long request_size = 0;
 
-	request->sent = request->body_given > 0;
+	if (request->body_length == 0)
+		curl_easy_getinfo(request->easy, CURLINFO_REQUEST_SIZE, &request_size);
+	request->sent = request->body_given > 0 || request_size > 0;
 	request->outcome = request->too_large ? HTTP_BAD_ANSWER : outcome_of(result);
 	if (request->outcome == HTTP_ANSWERED)
 	{
