@@ -30,6 +30,8 @@ char *rotate_region = NULL;
 char *rotate_endpoint_url = NULL;
 char *rotate_ca_bundle = NULL;
 char *rotate_profile = NULL;
+int rotate_use_fips_endpoint = ROTATE_SWITCH_AUTO;
+int rotate_use_dualstack_endpoint = ROTATE_SWITCH_AUTO;
 int rotate_connect_timeout = 0;
 int rotate_request_timeout = 0;
 int rotate_max_attempts = 0;
@@ -43,12 +45,27 @@ int rotate_worker_timeout = 0;
 bool rotate_combine_steps = true;
 int rotate_history_retention = 0;
 
+static const struct config_enum_entry switch_options[] = {
+	{"auto", ROTATE_SWITCH_AUTO, false}, {"on", ROTATE_SWITCH_ON, false},
+	{"off", ROTATE_SWITCH_OFF, false},   {"true", ROTATE_SWITCH_ON, true},
+	{"false", ROTATE_SWITCH_OFF, true},  {"yes", ROTATE_SWITCH_ON, true},
+	{"no", ROTATE_SWITCH_OFF, true},     {"1", ROTATE_SWITCH_ON, true},
+	{"0", ROTATE_SWITCH_OFF, true},      {NULL, 0, false},
+};
+
 void _PG_init(void);
 
 static void
 define_string(const char *name, const char *description, const char *detail, char **variable)
 {
 	DefineCustomStringVariable(name, description, detail, variable, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+static void
+define_switch(const char *name, const char *description, const char *detail, int *variable)
+{
+	DefineCustomEnumVariable(name, description, detail, variable, ROTATE_SWITCH_AUTO, switch_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 static void
@@ -67,10 +84,16 @@ rotate_define_gucs(void)
 				  &rotate_region);
 	define_string(
 		"rotate_ext.endpoint_url", "URL of the Secrets Manager endpoint.",
-		"Empty: AWS_ENDPOINT_URL_SECRETS_MANAGER, AWS_ENDPOINT_URL, then the region's public endpoint.",
+		"Empty: AWS_ENDPOINT_URL_SECRETS_MANAGER, AWS_ENDPOINT_URL, the profile's, then the region's public "
+		"endpoint.",
 		&rotate_endpoint_url);
+	define_switch("rotate_ext.use_fips_endpoint", "Use the FIPS endpoints of AWS.",
+				  "auto: as AWS_USE_FIPS_ENDPOINT says, then the profile.", &rotate_use_fips_endpoint);
+	define_switch(
+		"rotate_ext.use_dualstack_endpoint", "Use the endpoints of AWS that have IPv6 addresses, too.",
+		"auto: as AWS_USE_DUALSTACK_ENDPOINT says, then the profile.", &rotate_use_dualstack_endpoint);
 	define_string("rotate_ext.ca_bundle", "File of CA certificates that AWS endpoints are verified with.",
-				  "Empty: AWS_CA_BUNDLE, then the system's.", &rotate_ca_bundle);
+				  "Empty: AWS_CA_BUNDLE, the profile's, then the system's.", &rotate_ca_bundle);
 	define_string("rotate_ext.profile", "Profile in the shared AWS credentials and config files.",
 				  "Empty: the environment's keys, then AWS_PROFILE, then \"default\".", &rotate_profile);
 	define_string("rotate_ext.login_ca_file",

@@ -13,11 +13,21 @@
 #ifndef ROTATE_EXT_GUC_H
 #define ROTATE_EXT_GUC_H
 
-/* Secrets Manager; "" where not set */
+/* auto: as the environment and the profile say */
+typedef enum RotateSwitch
+{
+	ROTATE_SWITCH_AUTO,
+	ROTATE_SWITCH_ON,
+	ROTATE_SWITCH_OFF
+} RotateSwitch;
+
+/* AWS; "" where not set */
 extern char *rotate_region;
 extern char *rotate_endpoint_url;
 extern char *rotate_ca_bundle;
 extern char *rotate_profile;
+extern int rotate_use_fips_endpoint;      /* a RotateSwitch */
+extern int rotate_use_dualstack_endpoint; /* likewise */
 extern int rotate_connect_timeout; /* ms, of one connection to AWS */
 extern int rotate_request_timeout; /* ms, of one request, connecting included */
 extern int rotate_max_attempts;    /* of one call, the first included */

@@ -17,6 +17,7 @@
 #include <pwd.h>
 #include <unistd.h>
 
+#include "aws/config.h"
 #include "aws/credentials.h"
 #include "aws/profile_file.h"
 #include "guc.h"
@@ -215,23 +216,59 @@ aws_credentials_profile(AwsCredentials *credentials)
 }
 
 char *
-aws_profile_region(void)
+aws_profile_setting(const char *key)
 {
 	bool named;
 	bool out_of_memory = false;
 	const char *profile = profile_name(&named);
-	char *region = NULL;
+	char *value = NULL;
 
-	for (int i = 0; i < (int) lengthof(shared_files) && region == NULL; i++)
+	for (int i = 0; i < (int) lengthof(shared_files) && value == NULL; i++)
 	{
 		ProfileFile *file = open_shared_file(&shared_files[i]);
 
 		if (file == NULL)
 			continue;
-		region = copy_setting(file, &shared_files[i], profile, "region", &out_of_memory);
+		value = copy_setting(file, &shared_files[i], profile, key, &out_of_memory);
 		profile_file_free(file);
 	}
 	if (out_of_memory)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	return region;
+	return value;
+}
+
+char *
+aws_profile_region(void)
+{
+	return aws_profile_setting("region");
+}
+
+char *
+aws_profile_service_setting(const char *services, const char *service, const char *key)
+{
+	ProfileFile *file = open_shared_file(&shared_files[lengthof(shared_files) - 1]);
+	bool found = file != NULL && profile_file_has_services(file, services);
+	char *value = NULL;
+	const char *start;
+	size_t length;
+
+	start = found ? profile_file_get_service(file, services, service, key, &length) : NULL;
+	if (start != NULL && length > 0)
+	{
+		value = palloc_extended(length + 1, MCXT_ALLOC_NO_OOM);
+		if (value != NULL)
+		{
+			memcpy(value, start, length);
+			value[length] = '\0';
+		}
+	}
+	profile_file_free(file);
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("could not find section \"[services %s]\" in the shared AWS config file", services),
+				 errdetail("The AWS profile in use names it.")));
+	if (start != NULL && length > 0 && value == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	return value;
 }

@@ -322,24 +322,31 @@ next_word(const char **text, const char *expected, bool *equal)
 	return quote == '\0';
 }
 
+/* Does the section's name consist of the two words, the first of them written plainly? */
 static bool
-names_profile(const char *section, ProfileFileKind kind, const char *profile)
+has_two_words(const char *section, const char *first, const char *second)
 {
 	const char *rest = section;
 	bool equal;
 	bool ignored;
 
-	if (kind == PROFILE_CREDENTIALS_FILE)
-		return strcmp(section, profile) == 0;
-	if (strcmp(section, "default") == 0)
-		return strcmp(profile, "default") == 0;
-	if (strncmp(section, "profile", 7) != 0)
+	if (strncmp(section, first, strlen(first)) != 0)
 		return false;
-	if (!next_word(&rest, "profile", &ignored) || !next_word(&rest, profile, &equal) || !equal)
+	if (!next_word(&rest, first, &ignored) || !next_word(&rest, second, &equal) || !equal)
 		return false;
 	while (is_blank(*rest))
 		rest++;
 	return *rest == '\0';
+}
+
+static bool
+names_profile(const char *section, ProfileFileKind kind, const char *profile)
+{
+	if (kind == PROFILE_CREDENTIALS_FILE)
+		return strcmp(section, profile) == 0;
+	if (strcmp(section, "default") == 0)
+		return strcmp(profile, "default") == 0;
+	return has_two_words(section, "profile", profile);
 }
 
 /* The profile's section; of several that name it ("default", "profile default") the last. */
@@ -362,17 +369,82 @@ profile_file_has(const ProfileFile *file, ProfileFileKind kind, const char *prof
 	return find_section(file, kind, profile) != NULL;
 }
 
-const char *
-profile_file_get(const ProfileFile *file, ProfileFileKind kind, const char *profile, const char *key)
+/* Settings that are groups, too. */
+static const char *
+find_value(const ProfileFile *file, const char *section, const char *key)
 {
-	const char *section = find_section(file, kind, profile);
-
 	for (size_t i = 0; section != NULL && i < file->nsettings; i++)
 	{
 		const Setting *setting = &file->settings[i];
 
 		if (setting->key != NULL && setting->section == section && strcmp(setting->key, key) == 0)
-			return setting->value[0] == '\n' ? NULL : setting->value;
+			return setting->value;
 	}
 	return NULL;
+}
+
+const char *
+profile_file_get(const ProfileFile *file, ProfileFileKind kind, const char *profile, const char *key)
+{
+	const char *value = find_value(file, find_section(file, kind, profile), key);
+
+	return value != NULL && value[0] != '\n' ? value : NULL;
+}
+
+/* A group's setting: of several lines with the key the last. */
+static const char *
+find_nested(const char *group, const char *key, size_t *length)
+{
+	const char *found = NULL;
+
+	for (const char *line = group; *line != '\0';)
+	{
+		const char *end = line + strcspn(line, "\n");
+		const char *next = *end == '\n' ? end + 1 : end;
+		const char *value = memchr(line, '=', (size_t) (end - line));
+		const char *key_end = value;
+
+		while (key_end != NULL && key_end > line && is_blank(key_end[-1]))
+			key_end--;
+		if (key_end != NULL && (size_t) (key_end - line) == strlen(key) &&
+			memcmp(line, key, strlen(key)) == 0)
+		{
+			for (value++; value < end && is_blank(*value);)
+				value++;
+			while (end > value && is_blank(end[-1]))
+				end--;
+			found = value;
+			*length = (size_t) (end - value);
+		}
+		line = next;
+	}
+	return found;
+}
+
+static const char *
+find_services(const ProfileFile *file, const char *name)
+{
+	const char *found = NULL;
+
+	for (size_t i = 0; i < file->nsettings; i++)
+	{
+		if (file->settings[i].key == NULL && has_two_words(file->settings[i].section, "services", name))
+			found = file->settings[i].section;
+	}
+	return found;
+}
+
+bool
+profile_file_has_services(const ProfileFile *file, const char *name)
+{
+	return find_services(file, name) != NULL;
+}
+
+const char *
+profile_file_get_service(const ProfileFile *file, const char *name, const char *service, const char *key,
+						 size_t *length)
+{
+	const char *group = find_value(file, find_services(file, name), service);
+
+	return group != NULL && group[0] == '\n' ? find_nested(group, key, length) : NULL;
 }

@@ -52,4 +52,14 @@ extern bool profile_file_has(const ProfileFile *file, ProfileFileKind kind, cons
 extern const char *profile_file_get(const ProfileFile *file, ProfileFileKind kind, const char *profile,
 									const char *key);
 
+/* Has a config file a section "[services <name>]"? */
+extern bool profile_file_has_services(const ProfileFile *file, const char *name);
+
+/*
+ * A setting of a service in that section, in the group of the service
+ * ("secrets_manager", "sts"): *length bytes that are not terminated, or NULL.
+ */
+extern const char *profile_file_get_service(const ProfileFile *file, const char *name, const char *service,
+											const char *key, size_t *length);
+
 #endif /* ROTATE_EXT_PROFILE_FILE_H */

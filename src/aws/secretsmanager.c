@@ -19,6 +19,7 @@
 #include "common/pg_prng.h"
 #include "utils/memutils.h"
 
+#include "aws/config.h"
 #include "aws/sm_private.h"
 #include "core/secret_value.h"
 #include "guc.h"
@@ -60,52 +61,6 @@ wipe_client(void *arg)
 	aws_credentials_wipe(&((SmClient *) arg)->credentials);
 }
 
-static char *
-find_region(const char *region)
-{
-	char *found = NULL;
-
-	if (region == NULL && rotate_region[0] != '\0')
-		region = rotate_region;
-	if (region == NULL)
-		region = aws_getenv("AWS_REGION");
-	if (region == NULL)
-		region = aws_getenv("AWS_DEFAULT_REGION");
-	found = region != NULL ? pstrdup(region) : aws_profile_region();
-	if (found == NULL)
-		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not find out the AWS region"),
-						errhint("Set rotate_ext.region, or name the secret by its full ARN.")));
-	if (!aws_region_is_valid(found))
-		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not use AWS region \"%s\"", found),
-						errdetail("A region is named by lower-case letters, digits and hyphens.")));
-	return found;
-}
-
-static void
-find_endpoint(SmClient *client)
-{
-	const char *url = rotate_endpoint_url[0] != '\0' ? rotate_endpoint_url : NULL;
-	const char *source = "rotate_ext.endpoint_url";
-	AwsEndpointStatus status;
-
-	if (url == NULL)
-		url = aws_getenv(source = "AWS_ENDPOINT_URL_SECRETS_MANAGER");
-	if (url == NULL)
-		url = aws_getenv(source = "AWS_ENDPOINT_URL");
-	if (url == NULL)
-	{
-		/* the region was found valid */
-		(void) aws_endpoint_for_region(SERVICE, client->region, false, false, &client->endpoint);
-		return;
-	}
-	status = aws_endpoint_parse(url, &client->endpoint);
-	/* the URL itself may hold a password, so it is not shown */
-	if (status != AWS_ENDPOINT_OK)
-		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not use the URL in %s", source),
-						errdetail("The URL %s.", aws_endpoint_problem(status)),
-						errhint("It has the form \"https://host[:port]\".")));
-}
-
 static void
 load_credentials(SmClient *client)
 {
@@ -123,7 +78,6 @@ sm_open(const char *region)
 		AllocSetContextCreate(CurrentMemoryContext, "Secrets Manager client", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	SmClient *client = palloc0(sizeof(SmClient));
-	const char *ca_file;
 
 	client->context = context;
 	client->retry_tokens = RETRY_TOKENS;
@@ -131,12 +85,11 @@ sm_open(const char *region)
 	client->wipe.arg = client;
 	MemoryContextRegisterResetCallback(context, &client->wipe);
 
-	client->region = find_region(region);
-	find_endpoint(client);
+	client->region = aws_config_region(region);
+	aws_config_endpoint(SERVICE, client->region, &client->endpoint);
 	load_credentials(client);
 	secret_value_init();
-	ca_file = rotate_ca_bundle[0] != '\0' ? rotate_ca_bundle : aws_getenv("AWS_CA_BUNDLE");
-	client->http = http_open(ca_file);
+	client->http = http_open(aws_config_ca_bundle());
 	MemoryContextSwitchTo(caller);
 	return client;
 }

@@ -90,11 +90,8 @@ typedef struct SmCall
 } SmCall;
 
 /*
- * A client for the region (NULL: rotate_ext.region, then AWS_REGION,
- * AWS_DEFAULT_REGION, then the profile's).  The endpoint is
- * rotate_ext.endpoint_url, then AWS_ENDPOINT_URL_SECRETS_MANAGER,
- * AWS_ENDPOINT_URL, then the region's; its certificate is verified against
- * rotate_ext.ca_bundle, then AWS_CA_BUNDLE, then the operating system's CAs.
+ * A client for the region (NULL: the configured one), with the endpoint and the
+ * CA certificates that are configured, see config.h.
  * Loads credentials; they hold for 5 more minutes, or are renewed before the
  * next request.
  *

@@ -1,0 +1,163 @@
+/*-------------------------------------------------------------------------
+ *
+ * config.c
+ *	  What the settings, the server's environment and the profile say about
+ *	  AWS, besides credentials: the region, endpoints, CA certificates.
+ *
+ * src/aws/config.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "aws/config.h"
+#include "aws/credentials.h"
+#include "compat.h"
+#include "guc.h"
+
+/* What the SDKs call a service in its variables and in the shared files. */
+typedef struct ServiceName
+{
+	const char *service;
+	const char *variable;
+	const char *key;
+} ServiceName;
+
+static const ServiceName service_names[] = {
+	{"secretsmanager", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "secrets_manager"},
+	{"sts", "AWS_ENDPOINT_URL_STS", "sts"},
+};
+
+char *
+aws_config_region(const char *region)
+{
+	char *found;
+
+	if (region == NULL && rotate_region[0] != '\0')
+		region = rotate_region;
+	if (region == NULL)
+		region = aws_getenv("AWS_REGION");
+	if (region == NULL)
+		region = aws_getenv("AWS_DEFAULT_REGION");
+	found = region != NULL ? pstrdup(region) : aws_profile_setting("region");
+	if (found == NULL)
+		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not find out the AWS region"),
+						errhint("Set rotate_ext.region, or name the secret by its full ARN.")));
+	if (!aws_region_is_valid(found))
+		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not use AWS region \"%s\"", found),
+						errdetail("A region is named by lower-case letters, digits and hyphens.")));
+	return found;
+}
+
+/* Asked for, by the variable or by the profile's setting? */
+static bool
+find_switch(const char *variable, const char *key)
+{
+	const char *value = aws_getenv(variable);
+	const char *where = variable;
+
+	if (value == NULL)
+	{
+		value = aws_profile_setting(key);
+		where = key;
+	}
+	if (value == NULL || pg_strcasecmp(value, "false") == 0)
+		return false;
+	if (pg_strcasecmp(value, "true") == 0)
+		return true;
+	ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not use the value of %s", where),
+					errdetail("It must be \"true\" or \"false\".")));
+}
+
+/* The same for what has a setting of ours. */
+static bool
+is_asked_for(int setting, const char *variable, const char *key)
+{
+	if (setting != ROTATE_SWITCH_AUTO)
+		return setting == ROTATE_SWITCH_ON;
+	return find_switch(variable, key);
+}
+
+/* The configured URL, or NULL; *source says where it is from. */
+static char *
+find_url(const ServiceName *name, const char **source)
+{
+	const char *url;
+	char *services;
+	char *found = NULL;
+
+	if (find_switch("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls"))
+		return NULL;
+	url = aws_getenv(*source = name->variable);
+	if (url == NULL)
+		url = aws_getenv(*source = "AWS_ENDPOINT_URL");
+	if (url != NULL)
+		return pstrdup(url);
+
+	services = aws_profile_setting("services");
+	if (services != NULL)
+		found = aws_profile_service_setting(services, name->key, "endpoint_url");
+	if (found == NULL)
+		found = aws_profile_setting("endpoint_url");
+	*source = "the AWS profile's endpoint_url";
+	return found;
+}
+
+static const ServiceName *
+name_of(const char *service)
+{
+	for (int i = 0; i < (int) lengthof(service_names); i++)
+	{
+		if (strcmp(service_names[i].service, service) == 0)
+			return &service_names[i];
+	}
+	elog(ERROR, "could not find service \"%s\"", service);
+}
+
+pg_noreturn static void
+refuse_variant(const char *source, const char *what, const char *setting)
+{
+	ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR),
+					errmsg("could not use the URL in %s: %s endpoints are asked for, too", source, what),
+					errhint("Set %s to \"off\" where the URL is right, or take the URL away.", setting)));
+}
+
+void
+aws_config_endpoint(const char *service, const char *region, AwsEndpoint *endpoint)
+{
+	const ServiceName *name = name_of(service);
+	bool fips = is_asked_for(rotate_use_fips_endpoint, "AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint");
+	bool dual_stack =
+		is_asked_for(rotate_use_dualstack_endpoint, "AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint");
+	const char *source = "rotate_ext.endpoint_url";
+	const char *url = NULL;
+	AwsEndpointStatus status;
+
+	if (name == &service_names[0] && rotate_endpoint_url[0] != '\0')
+		url = rotate_endpoint_url;
+	if (url == NULL)
+		url = find_url(name, &source);
+	if (url == NULL)
+	{
+		/* the region was found valid */
+		(void) aws_endpoint_for_region(service, region, fips, dual_stack, endpoint);
+		return;
+	}
+	if (fips)
+		refuse_variant(source, "FIPS", "rotate_ext.use_fips_endpoint");
+	if (dual_stack)
+		refuse_variant(source, "dual-stack", "rotate_ext.use_dualstack_endpoint");
+	status = aws_endpoint_parse(url, endpoint);
+	if (status != AWS_ENDPOINT_OK)
+		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not use the URL in %s", source),
+						errdetail("The URL %s.", aws_endpoint_problem(status)),
+						errhint("It has the form \"https://host[:port]\".")));
+}
+
+char *
+aws_config_ca_bundle(void)
+{
+	const char *file = rotate_ca_bundle[0] != '\0' ? rotate_ca_bundle : aws_getenv("AWS_CA_BUNDLE");
+
+	return file != NULL ? pstrdup(file) : aws_profile_setting("ca_bundle");
+}
