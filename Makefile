@@ -49,6 +49,9 @@ endif
 PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) $(shell $(PKG_CONFIG) --cflags libcurl libssl libcrypto jansson)
 SHLIB_LINK = $(libpq) $(shell $(PKG_CONFIG) --libs libcurl libssl libcrypto jansson)
 
+# the version of the extension's objects that the library is for
+PG_CPPFLAGS += -DROTATE_EXT_VERSION='"$(shell sed -n "s/^default_version = '\(.*\)'$$/\1/p" $(srcdir)/rotate_ext.control)"'
+
 # warnings that PostgreSQL's own flags leave out; CI adds -Werror
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 

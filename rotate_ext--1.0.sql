@@ -45,8 +45,10 @@ CREATE TABLE @extschema@.rotate_run (
 	role_name text,
 	source text NOT NULL,
 	requested_by text NOT NULL,
+	attempt integer NOT NULL,
 	started_at timestamptz NOT NULL,
 	finished_at timestamptz,
+	retry_at timestamptz,
 	created_version_id text,
 	version_id text,
 	set_version_id text,
@@ -131,12 +133,22 @@ RETURNS boolean
 AS 'MODULE_PATHNAME', 'rotate_is_running'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 
+/* Has the launcher interrupted rotations of this database finished?  'on', or 'off: ' and why not. */
+CREATE FUNCTION @extschema@.rotate_recovery()
+RETURNS text
+AS 'MODULE_PATHNAME', 'rotate_recovery'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+
 CREATE VIEW @extschema@.rotate_history AS
-	SELECT run_id, secret, role_name AS role, source, requested_by, version_id,
-		started_at, finished_at, phases, lockout, outcome, sqlstate, error, hint
+	SELECT run_id, secret, role_name AS role, source, requested_by, attempt, version_id,
+		started_at, finished_at, retry_at, phases, lockout, outcome, sqlstate, error, hint
 	FROM @extschema@.rotate_run;
 
-/* How the rotations of each secret go.  To give a version up is no rotation, whatever came of it. */
+/*
+ * How the rotations of each secret go.  To give a version up is no rotation,
+ * whatever came of it.  Neither is a look of the launcher's that found nothing to
+ * do; but where its looks failed before, the secret is well again.
+ */
 CREATE VIEW @extschema@.rotate_status AS
 	SELECT r.secret,
 		r.arn,
@@ -152,16 +164,20 @@ CREATE VIEW @extschema@.rotate_status AS
 			ELSE 'ok'
 		END AS state,
 		success.finished_at AS last_success,
-		NULL::timestamptz AS next_due,
+		last.retry_at AS next_due,
 		failed.failures AS consecutive_failures,
 		last.error AS last_error,
 		last.sqlstate AS last_sqlstate,
-		last.hint AS last_hint
+		last.hint AS last_hint,
+		@extschema@.rotate_recovery() AS recovery
 	FROM @extschema@.rotate_registration r
 		LEFT JOIN LATERAL (
-			SELECT h.run_id, h.outcome, h.error, h.sqlstate, h.hint
+			SELECT h.run_id, h.outcome, h.error, h.sqlstate, h.hint, h.retry_at
 			FROM @extschema@.rotate_run h
 			WHERE h.secret = r.secret AND h.source <> 'rotate_abandon'
+				AND (h.source <> 'launcher' OR (h.outcome IS DISTINCT FROM 'unchanged'
+					AND NOT EXISTS (SELECT FROM @extschema@.rotate_run g WHERE g.secret = r.secret
+						AND g.source = 'launcher' AND g.run_id > h.run_id AND g.sqlstate IS NULL)))
 				AND (h.finished_at IS NULL OR h.finished_at >= r.registered_at)
 			ORDER BY h.run_id DESC LIMIT 1) last ON true
 		LEFT JOIN LATERAL (
@@ -178,7 +194,8 @@ CREATE VIEW @extschema@.rotate_status AS
 				AND h.run_id > COALESCE(
 					(SELECT pg_catalog.max(g.run_id) FROM @extschema@.rotate_run g
 					 WHERE g.secret = r.secret AND g.source <> 'rotate_abandon'
-						AND g.outcome NOT IN ('failed', 'interrupted')), 0)) failed;
+						AND g.outcome NOT IN ('failed', 'interrupted')
+						AND NOT (g.source = 'launcher' AND g.outcome = 'unchanged')), 0)) failed;
 
 REVOKE ALL ON @extschema@.rotate_history, @extschema@.rotate_status FROM PUBLIC;
 GRANT SELECT ON @extschema@.rotate_history, @extschema@.rotate_status TO pg_monitor;
@@ -191,6 +208,7 @@ REVOKE ALL ON FUNCTION
 	@extschema@.rotate_now(text, boolean, boolean),
 	@extschema@.rotate_event(jsonb),
 	@extschema@.rotate_abandon(text),
-	@extschema@.rotate_is_running(oid)
+	@extschema@.rotate_is_running(oid),
+	@extschema@.rotate_recovery()
 FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.rotate_is_running(oid) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@.rotate_is_running(oid), @extschema@.rotate_recovery() TO pg_monitor;

@@ -4,7 +4,8 @@
  *	  Module magic, settings, and what happens at load; nothing else.
  *
  * The library works without shared_preload_libraries: a rotation is done by a
- * dynamic background worker that the calling backend starts.
+ * dynamic background worker that the calling backend starts.  With it there
+ * is the launcher, too, which has interrupted rotations finished.
  *
  * rotate_ext.c
  *
@@ -19,6 +20,7 @@
 #include "utils/guc.h"
 
 #include "guc.h"
+#include "launcher.h"
 
 #if PG_VERSION_NUM < 150000
 #error "rotate_ext needs PostgreSQL 15 or later"
@@ -44,6 +46,9 @@ int rotate_start_timeout = 0;
 int rotate_worker_timeout = 0;
 bool rotate_combine_steps = true;
 int rotate_history_retention = 0;
+
+char *rotate_database = NULL;
+int rotate_max_workers = 0;
 
 static const struct config_enum_entry switch_options[] = {
 	{"auto", ROTATE_SWITCH_AUTO, false}, {"on", ROTATE_SWITCH_ON, false},
@@ -125,6 +130,13 @@ rotate_define_gucs(void)
 		&rotate_combine_steps, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("rotate_ext.history_retention", "Days that finished runs stay in rotate_history.",
 							NULL, &rotate_history_retention, 400, 1, 36500, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("rotate_ext.database",
+							   "Database whose registered secrets the launcher looks after.",
+							   "The launcher is there when rotate_ext is in shared_preload_libraries.",
+							   &rotate_database, "postgres", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("rotate_ext.max_workers",
+							"How many rotation workers the launcher runs at the same time.", NULL,
+							&rotate_max_workers, 3, 1, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 void
@@ -132,4 +144,7 @@ _PG_init(void)
 {
 	rotate_define_gucs();
 	MarkGUCPrefixReserved("rotate_ext");
+
+	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
+		launcher_register();
 }

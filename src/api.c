@@ -27,6 +27,7 @@
 #include "db/role.h"
 #include "db/store.h"
 #include "identity.h"
+#include "launcher.h"
 #include "turn.h"
 #include "worker.h"
 
@@ -36,6 +37,7 @@ PG_FUNCTION_INFO_V1(rotate_enable);
 PG_FUNCTION_INFO_V1(rotate_now);
 PG_FUNCTION_INFO_V1(rotate_abandon);
 PG_FUNCTION_INFO_V1(rotate_is_running);
+PG_FUNCTION_INFO_V1(rotate_recovery);
 
 /* AWS's PostgreSQL rotation templates leave these out of passwords, and take 32 characters. */
 #define DEFAULT_EXCLUDE_CHARACTERS ":/@\"'\\"
@@ -234,6 +236,7 @@ rotate_register(PG_FUNCTION_ARGS)
 	registration.system_identifier = identity_system();
 	registration.registered_by = order.requested_by;
 	store_insert_registration(&registration);
+	launcher_wake_at_commit();
 
 	set_text(&values[0], &nulls[0], order.secret);
 	set_text(&values[1], &nulls[1], result->arn);
@@ -286,6 +289,7 @@ rotate_enable(PG_FUNCTION_ARGS)
 	if (registration->login_host != NULL)
 		registration->instance_hash = identity_instance();
 	store_bind_registration(registration);
+	launcher_wake_at_commit();
 	PG_RETURN_VOID();
 }
 
@@ -391,4 +395,12 @@ Datum
 rotate_is_running(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(turn_is_taken(PG_GETARG_OID(0)));
+}
+
+Datum
+rotate_recovery(PG_FUNCTION_ARGS)
+{
+	char *problem = launcher_problem();
+
+	PG_RETURN_TEXT_P(cstring_to_text(problem == NULL ? "on" : psprintf("off: %s", problem)));
 }

@@ -43,6 +43,10 @@ extern int rotate_worker_timeout; /* ms, of a whole run */
 extern bool rotate_combine_steps;
 extern int rotate_history_retention; /* days */
 
+/* the launcher */
+extern char *rotate_database; /* whose secrets it looks after */
+extern int rotate_max_workers;
+
 extern void rotate_define_gucs(void);
 
 #endif /* ROTATE_EXT_GUC_H */

@@ -47,32 +47,6 @@ region_of(const char *secret)
 }
 
 static void
-begin_run(Rotation *rotation)
-{
-	static const char *const sources[] = {
-		[OPERATION_ROTATE] = "rotate_now",
-		[OPERATION_REGISTER] = "rotate_register",
-		[OPERATION_ABANDON] = "rotate_abandon",
-	};
-	static const char *const steps[] = {
-		[REQUEST_CREATE_SECRET] = "rotate_event: createSecret",
-		[REQUEST_SET_SECRET] = "rotate_event: setSecret",
-		[REQUEST_TEST_SECRET] = "rotate_event: testSecret",
-		[REQUEST_FINISH_SECRET] = "rotate_event: finishSecret",
-	};
-	const RotationOrder *order = rotation->order;
-
-	if (order->dry_run || order->operation == OPERATION_REGISTER)
-		return;
-	rotation_begin();
-	rotation->run_id =
-		store_begin_run(order->secret, rotation->registration,
-						order->operation == OPERATION_EVENT ? steps[order->step] : sources[order->operation],
-						order->requested_by);
-	rotation_commit();
-}
-
-static void
 find_registration(Rotation *rotation)
 {
 	rotation_begin();
@@ -90,7 +64,7 @@ register_first(Rotation *rotation)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("secret \"%s\" is not registered", secret),
 						errhint("Register it with rotate_register('%s').", secret)));
 
-	begin_run(rotation);
+	rotation_begin_record(rotation);
 	rotation->client = sm_open(region_of(secret));
 	rotation_register(rotation);
 	if (rotation->order->dry_run)
@@ -143,7 +117,7 @@ open_run(Rotation *rotation)
 					 "the registration of secret \"%s\" was changed while its rotation waited for its turn",
 					 rotation->order->secret),
 				 errhint("Try again.")));
-		begin_run(rotation);
+		rotation_begin_record(rotation);
 	}
 	rotation_begin();
 	identity_check(rotation->registration);
@@ -157,12 +131,28 @@ set_asked_facts(Rotation *rotation)
 {
 	RotationFacts *facts = &rotation->facts;
 
-	facts->request = rotation->order->step;
+	facts->request =
+		rotation->order->operation == OPERATION_RECOVER ? REQUEST_OBSERVE : rotation->order->step;
 	facts->strategy = STRATEGY_SINGLE;
 	facts->force = rotation->order->force;
 	facts->own_pending_only = rotation->registration->own_pending_only;
 	facts->repair = rotation->registration->repair;
 	facts->combine_steps = rotate_combine_steps;
+}
+
+/*
+ * Who recovers begins nothing; but a rotation that we had begun, with a version
+ * that still carries AWSPENDING, was asked for by somebody, and is finished.
+ */
+static void
+choose_recovery(Rotation *rotation)
+{
+	const char *pending = rotation->versions[VERSION_PENDING].id;
+	bool begun = rotation->begun != NULL && pending != NULL && !rotation->facts.pending_is_current &&
+				 strcmp(rotation->begun, pending) == 0;
+
+	if (rotation->order->operation == OPERATION_RECOVER)
+		rotation->facts.request = begun ? REQUEST_ROTATE_NOW : REQUEST_OBSERVE;
 }
 
 /*
@@ -206,6 +196,8 @@ name_outcome(const Rotation *rotation)
 		return "created";
 	if (facts->password_changed)
 		return "set";
+	if (rotation->order->operation == OPERATION_RECOVER && rotation->attempt > 1)
+		return "settled";
 	return facts->request == REQUEST_TEST_SECRET ? "proved" : "unchanged";
 }
 
@@ -223,6 +215,7 @@ rotate(Rotation *rotation)
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
+		choose_recovery(rotation);
 		action = decide(&rotation->facts);
 		if (rotation->order->dry_run)
 		{
@@ -256,33 +249,6 @@ rotate(Rotation *rotation)
 															  : rotation->versions[VERSION_CURRENT].id);
 	rotation->result->detail = psprintf("{\"tls\": \"%s\", \"requests\": %d, \"phases\": [%s]}",
 										rotation->tls, rotation->requests, rotation->phases.data);
-}
-
-/* Write the end of the run into its row. */
-static void
-end_run(Rotation *rotation, const ErrorData *error)
-{
-	RunEnd end = {.lockout_us = rotation->lockout_ended ? rotation->lockout_us : -1};
-	RoleState role;
-	bool found;
-
-	if (rotation->run_id == 0)
-		return;
-
-	end.outcome = error ? "failed" : rotation->result->outcome;
-	end.version_id = rotation->result->version_id;
-	end.phases = psprintf("[%s]", rotation->phases.data);
-	if (error != NULL)
-	{
-		end.sqlstate = unpack_sql_state(error->sqlerrcode);
-		end.error =
-			error->detail ? psprintf("%s\nDETAIL:  %s", error->message, error->detail) : error->message;
-		end.hint = error->hint;
-	}
-	rotation_begin();
-	found = rotation->registration != NULL && role_lookup_oid(rotation->registration->role_oid, &role);
-	store_end_run(rotation->run_id, &end, found && role.has_password ? role.verifier_hash : NULL);
-	rotation_commit();
 }
 
 /*
@@ -391,14 +357,15 @@ fail(Rotation *rotation)
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(rotation->context);
 
-	explain_cancel(error, rotation_stop_time());
+	rotation->timed_out = rotation_stop_time();
+	explain_cancel(error, rotation->timed_out);
 	explain_unanswered_move(rotation, error);
 
 	/* a standby that does not answer is no reason to leave this undone, nor to wait for it any longer */
 	(void) set_config_option("synchronous_commit", "local", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0,
 							 false);
 	(void) try_step(rotation, restore_after_error, error);
-	(void) try_step(rotation, end_run, error);
+	(void) try_step(rotation, rotation_end_record, error);
 	close_run(rotation);
 	ReThrowError(error);
 }
@@ -412,6 +379,7 @@ run(Rotation *rotation)
 	{
 		case OPERATION_ROTATE:
 		case OPERATION_EVENT:
+		case OPERATION_RECOVER:
 			rotation->verb = "rotate";
 			open_run(rotation);
 			rotate(rotation);
@@ -421,6 +389,9 @@ run(Rotation *rotation)
 			rotation->client = sm_open(region_of(rotation->order->secret));
 			rotation_register(rotation);
 			result->outcome = "checked";
+			break;
+		case OPERATION_LIST_DUE:
+			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("a list of what is due is no rotation")));
 			break;
 		case OPERATION_ABANDON:
 			rotation->verb = "abandon";
@@ -437,7 +408,7 @@ run(Rotation *rotation)
 	result->port = rotation->registration->port;
 	result->instance_hash = rotation->registration->instance_hash;
 	result->lockout_us = rotation->lockout_ended ? rotation->lockout_us : -1;
-	if (!try_step(rotation, end_run, NULL))
+	if (!try_step(rotation, rotation_end_record, NULL))
 		rotation_notice(result, WARNING, "the outcome of this run could not be recorded in rotate_history",
 						NULL, "The server's log says why.");
 }

@@ -15,6 +15,7 @@
 
 #include "core/decide.h"
 #include "nodes/pg_list.h"
+#include "utils/timestamp.h"
 
 /* Limits of what a user may write; an ARN of a secret has up to 2048 characters. */
 #define SECRET_NAME_MAX 2048
@@ -26,6 +27,8 @@ typedef enum RotationOperation
 	OPERATION_ROTATE,
 	OPERATION_EVENT, /* one step of a rotation that Secrets Manager has started */
 	OPERATION_REGISTER,
+	OPERATION_RECOVER,  /* the launcher's: finish or repair what is unfinished, begin nothing */
+	OPERATION_LIST_DUE, /* the launcher's: which secrets are due; no rotation */
 	OPERATION_ABANDON
 } RotationOperation;
 
@@ -62,6 +65,7 @@ typedef struct RotationOrder
 	char token[CLIENT_REQUEST_TOKEN_MAX + 1];
 	char rotation_token[ROTATION_TOKEN_MAX + 1]; /* "" where the event has none; as good as a password */
 	bool may_register;                           /* OPERATION_ROTATE: register an unregistered secret first */
+	TimestampTz since;                           /* OPERATION_LIST_DUE: what has had no run since is due */
 	RegistrationOrder registration;
 } RotationOrder;
 
@@ -73,6 +77,15 @@ typedef struct RotationNotice
 	char *detail; /* or NULL */
 	char *hint;   /* or NULL */
 } RotationNotice;
+
+/* A registered secret, and when the launcher is to have it looked at. */
+typedef struct DueSecret
+{
+	char *secret;
+	int64 last_run_id; /* 0: none yet */
+	TimestampTz due_at;
+	bool busy; /* it is being rotated: ask again at due_at */
+} DueSecret;
 
 /* What comes back.  Strings are palloc'd, or NULL where they do not apply.  No secret is among them. */
 typedef struct RotationResult
@@ -90,6 +103,7 @@ typedef struct RotationResult
 	int64 lockout_us; /* microseconds; -1: nobody was locked out */
 	int64 total_us;
 	List *notices; /* of RotationNotice */
+	List *due;     /* of DueSecret; OPERATION_LIST_DUE */
 } RotationResult;
 
 /*

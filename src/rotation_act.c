@@ -161,6 +161,7 @@ create_pending(Rotation *rotation)
 	rotation_begin();
 	store_run_creates(rotation->run_id, version_id);
 	rotation_commit();
+	rotation->begun = pstrdup(version_id);
 
 	call = put_pending(rotation, version_id, text, length);
 	if (!call->ok)
@@ -172,6 +173,7 @@ create_pending(Rotation *rotation)
 			rotation_begin();
 			store_run_creates(rotation->run_id, NULL);
 			rotation_commit();
+			rotation->begun = NULL;
 		}
 		sm_ereport(call, ROTATION_SECRET(rotation));
 	}
@@ -296,6 +298,7 @@ set_password(Rotation *rotation, VersionRef ref)
 		role_verifier_free(rotation->old_verifier);
 	rotation->old_verifier = old;
 	rotation->set_version_id = pstrdup(version->id);
+	rotation->restored = false;
 	memcpy(rotation->seen_hash, rotation->set_hash, VERIFIER_HASH_LEN);
 	if (locks_out)
 		rotation->lockout_begun = true;
@@ -473,6 +476,7 @@ rotation_restore(Rotation *rotation)
 	rotation_commit();
 	role_verifier_free(rotation->old_verifier);
 	rotation->old_verifier = NULL;
+	rotation->restored = true;
 	end_lockout(rotation);
 	rotation_forget_proofs(rotation);
 

@@ -59,6 +59,8 @@ typedef struct Rotation
 	Registration *registration;
 	SmClient *client;
 	int64 run_id; /* 0: not recorded (dry run) */
+	int attempt;  /* of what is tried again, from 1 */
+	char *begun;  /* the version that this run has made, or whose rotation it is to finish; or NULL */
 	instr_time started;
 
 	/* observed */
@@ -79,12 +81,14 @@ typedef struct Rotation
 	instr_time lockout_start;
 	int64 lockout_us;
 	bool repaired;   /* SET_PASSWORD(AWSCURRENT) was carried out */
+	bool restored;   /* what SET_PASSWORD replaced is back, or somebody else has replaced it since */
 	char *move_from; /* version ids of the latest MOVE_CURRENT, or NULL */
 	char *move_to;
 	SmCall *move_failure; /* the latest that did not succeed, or NULL */
 	int moves_again;      /* sent because the one before was not answered */
 	int looks_again;      /* at the labels, which were out of date */
 	int requests;         /* sent to Secrets Manager */
+	bool timed_out;       /* it took longer than rotate_ext.worker_timeout */
 
 	char tls[16];          /* of the last login proved */
 	StringInfoData phases; /* JSON array without its brackets */
@@ -188,6 +192,17 @@ extern void rotation_check_description(const Rotation *rotation, const SmDescrip
  * the registration, in the run's context; nothing is stored.
  */
 extern Registration *rotation_register(Rotation *rotation);
+
+/*
+ * rotation_record.c
+ *
+ * The run's row, each in a transaction of its own.  The first marks runs of the
+ * secret that never ended as interrupted, so the role's turn must be ours;
+ * it does nothing where nothing is to be recorded.  The second is given the
+ * run's error, or NULL.
+ */
+extern void rotation_begin_record(Rotation *rotation);
+extern void rotation_end_record(Rotation *rotation, const ErrorData *error);
 
 /* rotation_abandon.c */
 extern void rotation_abandon(Rotation *rotation);

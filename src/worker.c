@@ -33,6 +33,8 @@
 #include "utils/resowner.h"
 
 #include "core/secret_value.h"
+#include "launcher.h"
+#include "recovery.h"
 #include "worker.h"
 
 /* Settings that keep the server-wide value whatever the database says; not all are in every version. */
@@ -123,9 +125,14 @@ carry_out(const RotationOrder *order, shm_mq_handle *answer)
 
 	PG_TRY();
 	{
-		/* password checkers may be loaded this way, and background workers leave it out */
-		process_session_preload_libraries();
-		rotation_run(order, result);
+		if (order->operation == OPERATION_LIST_DUE)
+			recovery_list_due(order, result);
+		else
+		{
+			/* password checkers may be loaded this way, and background workers leave it out */
+			process_session_preload_libraries();
+			rotation_run(order, result);
+		}
 		worker_message_result(&buf, result);
 	}
 	PG_CATCH();
@@ -182,7 +189,12 @@ rotate_worker_main(Datum main_arg)
 	answer = shm_mq_attach(queue, segment, NULL);
 
 	connect_database(database);
-	pgstat_report_activity(STATE_RUNNING, "rotation of a secret");
+	if (order->operation != OPERATION_LIST_DUE)
+	{
+		/* what it leaves undone is the launcher's, even if it is terminated */
+		before_shmem_exit(launcher_wake_at_exit, (Datum) 0);
+		pgstat_report_activity(STATE_RUNNING, "rotation of a secret");
+	}
 	carry_out(order, answer);
 	explicit_bzero(order, sizeof(*order));
 	dsm_detach(segment);

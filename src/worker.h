@@ -44,12 +44,35 @@ typedef struct WorkerSegment
  */
 extern RotationResult *worker_perform(const RotationOrder *order, Oid roleid);
 
+/*
+ * The same without waiting, for the launcher.  worker_begin() returns NULL where
+ * no worker slot is free; everything of a call is in the current memory context.
+ * worker_poll() never blocks: the process's latch is set when there is news.
+ * An answer is read with worker_message_read(), and lasts until worker_end(),
+ * which leaves a worker that still runs to finish.
+ */
+typedef struct WorkerCall WorkerCall;
+
+typedef enum WorkerProgress
+{
+	WORKER_BUSY,
+	WORKER_ANSWERED,
+	WORKER_GONE /* without an answer */
+} WorkerProgress;
+
+extern WorkerCall *worker_begin(const RotationOrder *order, Oid database);
+extern WorkerProgress worker_poll(WorkerCall *call, const char **answer, Size *length);
+extern void worker_end(WorkerCall *call);
+
 /* The worker process: the function that the postmaster starts. */
 extern PGDLLEXPORT void rotate_worker_main(Datum main_arg);
 
 /* worker_message.c: the answer as bytes, and back. */
 extern void worker_message_result(StringInfo buf, const RotationResult *result);
 extern void worker_message_error(StringInfo buf, const RotationResult *result, const ErrorData *error);
+
+/* Does the message hold a result, not an error? */
+extern bool worker_message_is_result(const char *data, Size length);
 
 /* Raises the error that the message holds, after the notices. */
 extern RotationResult *worker_message_read(const char *data, Size length);

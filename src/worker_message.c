@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * worker_message.c
- *	  The worker's answer as bytes: notices, then a result or an error.
+ *	  The worker's answer as bytes: notices, and a result or an error.
  *
  * Both ends are this same library in two processes of one server, so there is
  * no version in it and no byte order to mind.
@@ -72,11 +72,53 @@ read_notices(StringInfo buf)
 	}
 }
 
+static void
+put_due(StringInfo buf, const List *secrets)
+{
+	ListCell *cell;
+
+	pq_sendint32(buf, list_length(secrets));
+	foreach (cell, secrets)
+	{
+		const DueSecret *due = lfirst(cell);
+
+		put_string(buf, due->secret);
+		pq_sendint64(buf, due->last_run_id);
+		pq_sendint64(buf, due->due_at);
+		pq_sendbyte(buf, due->busy);
+	}
+}
+
+static List *
+get_due(StringInfo buf)
+{
+	int n = pq_getmsgint(buf, 4);
+	List *secrets = NIL;
+
+	while (n-- > 0)
+	{
+		DueSecret *due = palloc(sizeof(DueSecret));
+
+		due->secret = get_string(buf);
+		due->last_run_id = pq_getmsgint64(buf);
+		due->due_at = pq_getmsgint64(buf);
+		due->busy = pq_getmsgbyte(buf);
+		secrets = lappend(secrets, due);
+	}
+	return secrets;
+}
+
+bool
+worker_message_is_result(const char *data, Size length)
+{
+	return length > 0 && data[0] == MESSAGE_RESULT;
+}
+
 void
 worker_message_result(StringInfo buf, const RotationResult *result)
 {
-	put_notices(buf, result->notices);
 	pq_sendbyte(buf, MESSAGE_RESULT);
+	put_notices(buf, result->notices);
 	put_string(buf, result->secret);
 	put_string(buf, result->arn);
 	put_string(buf, result->role);
@@ -89,13 +131,14 @@ worker_message_result(StringInfo buf, const RotationResult *result)
 	put_string(buf, result->detail);
 	pq_sendint64(buf, result->lockout_us);
 	pq_sendint64(buf, result->total_us);
+	put_due(buf, result->due);
 }
 
 void
 worker_message_error(StringInfo buf, const RotationResult *result, const ErrorData *error)
 {
-	put_notices(buf, result->notices);
 	pq_sendbyte(buf, MESSAGE_ERROR);
+	put_notices(buf, result->notices);
 	pq_sendint32(buf, error->sqlerrcode);
 	put_string(buf, error->message);
 	put_string(buf, error->detail);
@@ -119,12 +162,14 @@ worker_message_read(const char *data, Size length)
 {
 	RotationResult *result = palloc0(sizeof(RotationResult));
 	StringInfoData buf;
+	int kind;
 
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, data, length);
 
+	kind = pq_getmsgbyte(&buf);
 	read_notices(&buf);
-	if (pq_getmsgbyte(&buf) == MESSAGE_ERROR)
+	if (kind == MESSAGE_ERROR)
 		raise_error(&buf);
 	result->secret = get_string(&buf);
 	result->arn = get_string(&buf);
@@ -138,5 +183,6 @@ worker_message_read(const char *data, Size length)
 	result->detail = get_string(&buf);
 	result->lockout_us = pq_getmsgint64(&buf);
 	result->total_us = pq_getmsgint64(&buf);
+	result->due = get_due(&buf);
 	return result;
 }

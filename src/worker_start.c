@@ -31,14 +31,21 @@
 /* How long to sleep between looks for a free worker slot: nobody announces one. */
 #define SLOT_POLL_MS 50
 
+struct WorkerCall
+{
+	dsm_segment *segment;
+	BackgroundWorkerHandle *handle;
+	shm_mq_handle *receiver;
+};
+
 static dsm_segment *
-make_segment(const RotationOrder *order)
+make_segment(const RotationOrder *order, Oid database)
 {
 	dsm_segment *segment = dsm_create(WORKER_QUEUE_OFFSET + WORKER_QUEUE_SIZE, 0);
 	WorkerSegment *shared = dsm_segment_address(segment);
 	shm_mq *queue;
 
-	shared->database = MyDatabaseId;
+	shared->database = database;
 	pg_atomic_init_u32(&shared->attached, 0);
 	shared->order = *order;
 	queue = shm_mq_create((char *) shared + WORKER_QUEUE_OFFSET, WORKER_QUEUE_SIZE);
@@ -46,22 +53,25 @@ make_segment(const RotationOrder *order)
 	return segment;
 }
 
-/* Pinned before the worker can look for it, and not left pinned where there is none. */
-static bool
-register_worker(dsm_segment *segment, BackgroundWorker *worker, BackgroundWorkerHandle **handle)
+/* No worker is coming for the order any more: wipe it, and do not keep the segment for one. */
+static void
+withdraw_order(dsm_segment *segment)
 {
-	dsm_pin_segment(segment);
-	if (RegisterDynamicBackgroundWorker(worker, handle))
-		return true;
+	WorkerSegment *shared = dsm_segment_address(segment);
+
+	if (pg_atomic_exchange_u32(&shared->attached, 1) != 0)
+		return;
+	explicit_bzero(&shared->order, sizeof(shared->order));
 	dsm_unpin_segment(dsm_segment_handle(segment));
-	return false;
 }
 
-static BackgroundWorkerHandle *
-start_worker(dsm_segment *segment)
+/* Pinned before the worker can look for it, and not left pinned where there is none. */
+static bool
+register_worker(dsm_segment *segment, BackgroundWorkerHandle **handle)
 {
-	TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), rotate_start_timeout);
-	BackgroundWorkerHandle *handle;
+	const WorkerSegment *shared = dsm_segment_address(segment);
+	const char *name = shared->order.operation == OPERATION_LIST_DUE ? "rotate_ext recovery worker"
+																	 : "rotate_ext rotation worker";
 	BackgroundWorker worker = {0};
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -69,12 +79,24 @@ start_worker(dsm_segment *segment)
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	strlcpy(worker.bgw_library_name, "rotate_ext", sizeof(worker.bgw_library_name));
 	strlcpy(worker.bgw_function_name, "rotate_worker_main", sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, "rotate_ext rotation worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "rotate_ext rotation worker", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, name, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, name, BGW_MAXLEN);
 	worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
 	worker.bgw_notify_pid = MyProcPid;
 
-	while (!register_worker(segment, &worker, &handle))
+	dsm_pin_segment(segment);
+	if (RegisterDynamicBackgroundWorker(&worker, handle))
+		return true;
+	dsm_unpin_segment(dsm_segment_handle(segment));
+	return false;
+}
+
+static void
+start_worker(dsm_segment *segment, BackgroundWorkerHandle **handle)
+{
+	TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), rotate_start_timeout);
+
+	while (!register_worker(segment, handle))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (GetCurrentTimestamp() >= give_up)
@@ -87,25 +109,27 @@ start_worker(dsm_segment *segment)
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
-	return handle;
+}
+
+static shm_mq_handle *
+attach_queue(dsm_segment *segment, BackgroundWorkerHandle *handle)
+{
+	WorkerSegment *shared = dsm_segment_address(segment);
+
+	return shm_mq_attach((shm_mq *) ((char *) shared + WORKER_QUEUE_OFFSET), segment, handle);
 }
 
 /* The worker's answer; interrupts are served while waiting. */
 static RotationResult *
 receive_answer(dsm_segment *segment, BackgroundWorkerHandle *handle)
 {
-	WorkerSegment *shared = dsm_segment_address(segment);
-	shm_mq *queue = (shm_mq *) ((char *) shared + WORKER_QUEUE_OFFSET);
-	shm_mq_handle *receiver = shm_mq_attach(queue, segment, handle);
-	shm_mq_result received;
+	shm_mq_handle *receiver = attach_queue(segment, handle);
 	Size length;
 	void *data;
 
-	received = shm_mq_receive(receiver, &length, &data, false);
-	if (received != SHM_MQ_SUCCESS)
+	if (shm_mq_receive(receiver, &length, &data, false) != SHM_MQ_SUCCESS)
 	{
-		if (pg_atomic_exchange_u32(&shared->attached, 1) == 0)
-			dsm_unpin_segment(dsm_segment_handle(segment));
+		withdraw_order(segment);
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_INTERNAL_ERROR), errmsg("the rotation worker ended without an answer"),
@@ -129,10 +153,10 @@ worker_perform(const RotationOrder *order, Oid roleid)
 		turn_release(TURN_ROTATION, roleid, false);
 	}
 
-	segment = make_segment(order);
+	segment = make_segment(order, MyDatabaseId);
 	PG_TRY();
 	{
-		handle = start_worker(segment);
+		start_worker(segment, &handle);
 	}
 	PG_CATCH();
 	{
@@ -148,4 +172,50 @@ worker_perform(const RotationOrder *order, Oid roleid)
 	if (OidIsValid(roleid))
 		turn_release(TURN_QUEUE, roleid, false);
 	return result;
+}
+
+WorkerCall *
+worker_begin(const RotationOrder *order, Oid database)
+{
+	WorkerCall *call = palloc(sizeof(WorkerCall));
+
+	call->segment = make_segment(order, database);
+	if (!register_worker(call->segment, &call->handle))
+	{
+		dsm_detach(call->segment);
+		pfree(call);
+		return NULL;
+	}
+	call->receiver = attach_queue(call->segment, call->handle);
+	return call;
+}
+
+WorkerProgress
+worker_poll(WorkerCall *call, const char **answer, Size *length)
+{
+	void *data;
+
+	switch (shm_mq_receive(call->receiver, length, &data, true))
+	{
+		case SHM_MQ_SUCCESS:
+			*answer = data;
+			return WORKER_ANSWERED;
+		case SHM_MQ_WOULD_BLOCK:
+			return WORKER_BUSY;
+		default:
+			return WORKER_GONE;
+	}
+}
+
+void
+worker_end(WorkerCall *call)
+{
+	pid_t pid;
+
+	if (GetBackgroundWorkerPid(call->handle, &pid) == BGWH_STOPPED)
+		withdraw_order(call->segment);
+	shm_mq_detach(call->receiver);
+	dsm_detach(call->segment);
+	pfree(call->handle);
+	pfree(call);
 }

@@ -18,6 +18,7 @@
 #ifndef ROTATE_EXT_STORE_H
 #define ROTATE_EXT_STORE_H
 
+#include "nodes/pg_list.h"
 #include "utils/timestamp.h"
 
 /* One row of rotate_registration. */
@@ -52,7 +53,31 @@ typedef struct RunEnd
 	const char *sqlstate;   /* of a failure, else NULL */
 	const char *error;
 	const char *hint;
+	TimestampTz retry_at; /* when the launcher is to look at the secret again; 0: it need not */
 } RunEnd;
+
+/* A run that has just begun, and what the latest one before it has left undone. */
+typedef struct RunStart
+{
+	int64 run_id;
+	int attempt; /* from 1; one more than that of a run that was interrupted or is to be tried again */
+	char *begun; /* the version whose rotation that run had begun, and this one is to finish; or NULL */
+} RunStart;
+
+/* The latest run of a registered secret; run_id 0: there was none. */
+typedef struct LastRun
+{
+	char *secret;
+	Oid role_oid;
+	int64 run_id;
+	int attempt;
+	bool unfinished; /* its end is not recorded: it runs, or it was interrupted */
+	TimestampTz started_at;
+	TimestampTz retry_at; /* 0: never */
+} LastRun;
+
+/* rotate_run.source of what the launcher has started. */
+#define STORE_SOURCE_LAUNCHER "launcher"
 
 /* The row for a secret's name or ARN, or NULL. */
 extern Registration *store_find_registration(const char *secret);
@@ -72,10 +97,10 @@ extern void store_bind_registration(const Registration *registration);
 /*
  * Begin a run: insert its row, and mark earlier ones of the same secret
  * that never ended as 'interrupted' (the caller has the role's turn, so
- * their workers are gone).  Returns run_id.
+ * their workers are gone).  Fills *start; registration may be NULL.
  */
-extern int64 store_begin_run(const char *secret, const Registration *registration, const char *source,
-							 const char *requested_by);
+extern void store_begin_run(const char *secret, const Registration *registration, const char *source,
+							const char *requested_by, RunStart *start);
 
 /* Once the registration of a run is known (it was made by the run itself). */
 extern void store_run_registered(int64 run_id, const Registration *registration);
@@ -98,6 +123,12 @@ extern void store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_
 
 /* The version that we set a verifier with this hash for, or NULL: not set by us. */
 extern char *store_verifier_version(Oid role_oid, const uint8 *hash);
+
+/* The latest run of each secret that is registered in this cluster: a list of LastRun. */
+extern List *store_list_last_runs(const char *system_identifier);
+
+/* extversion of the extension, or NULL where it is not installed here. */
+extern char *store_extension_version(void);
 
 /* Did we write this version's value? */
 extern bool store_created_version(const char *arn, const char *version_id);

@@ -1,0 +1,265 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_run.c
+ *	  The extension's tables: a row for each run.
+ *
+ * src/db/store_run.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "commands/async.h"
+
+#include "db/store.h"
+#include "db/store_spi.h"
+#include "guc.h"
+
+/* What the latest run of the secret has left undone, into *start. */
+static void
+find_unfinished(const StoreScope *scope, const char *secret, RunStart *start)
+{
+	StoreArgs args = {0};
+
+	store_add_text(&args, secret);
+	if (store_execute(
+			scope,
+			"SELECT outcome IN ('interrupted', 'failed'), attempt, created_version_id, "
+			"source LIKE 'rotate\\_event%' FROM %s.rotate_run "
+			"WHERE secret = $1 AND run_id = (SELECT max(run_id) FROM %s.rotate_run WHERE secret = $1) "
+			"AND (outcome = 'interrupted' OR retry_at IS NOT NULL)",
+			&args, SPI_OK_SELECT) == 0)
+		return;
+	start->attempt = DatumGetInt32(store_datum(0, 2)) + 1;
+
+	/* the service itself goes on with what its events have begun */
+	if (DatumGetBool(store_datum(0, 1)) && !DatumGetBool(store_datum(0, 4)))
+		start->begun = store_text(scope, 0, 3);
+}
+
+void
+store_begin_run(const char *secret, const Registration *registration, const char *source,
+				const char *requested_by, RunStart *start)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+
+	start->attempt = 1;
+	start->begun = NULL;
+	store_begin(&scope);
+	if (registration != NULL)
+	{
+		StoreArgs earlier = {0};
+
+		store_add_text(&earlier, registration->secret);
+		store_execute(&scope,
+					  "UPDATE %s.rotate_run SET outcome = 'interrupted', finished_at = clock_timestamp() "
+					  "WHERE secret = $1 AND outcome IS NULL",
+					  &earlier, SPI_OK_UPDATE);
+		find_unfinished(&scope, registration->secret, start);
+	}
+	store_add_text(&args, registration ? registration->secret : secret);
+	store_add_text(&args, registration ? registration->arn : NULL);
+	store_add_oid(&args, registration ? registration->role_oid : InvalidOid);
+	store_add_text(&args, registration ? registration->role_name : NULL);
+	store_add_text(&args, source);
+	store_add_text(&args, requested_by);
+	store_add_int4(&args, start->attempt);
+	store_add_text(&args, start->begun);
+	store_execute(
+		&scope,
+		"INSERT INTO %s.rotate_run (secret, arn, role_oid, role_name, source, requested_by, attempt, "
+		"created_version_id, started_at) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp()) RETURNING run_id",
+		&args, SPI_OK_INSERT_RETURNING);
+	start->run_id = DatumGetInt64(store_datum(0, 1));
+	store_finish(&scope);
+}
+
+void
+store_run_registered(int64 run_id, const Registration *registration)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+
+	store_begin(&scope);
+	store_add_int8(&args, run_id, false);
+	store_add_text(&args, registration->arn);
+	store_add_oid(&args, registration->role_oid);
+	store_add_text(&args, registration->role_name);
+	store_execute(&scope,
+				  "UPDATE %s.rotate_run SET arn = $2, role_oid = $3, role_name = $4 WHERE run_id = $1", &args,
+				  SPI_OK_UPDATE);
+	store_finish(&scope);
+}
+
+/* Write one version id into a column of the run's row. */
+static void
+update_run_version(int64 run_id, const char *format, const char *version_id, const uint8 *hash)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+
+	store_begin(&scope);
+	store_add_int8(&args, run_id, false);
+	store_add_text(&args, version_id);
+	if (hash != NULL)
+		store_add_hash(&args, hash);
+	store_execute(&scope, format, &args, SPI_OK_UPDATE);
+	store_finish(&scope);
+}
+
+void
+store_run_creates(int64 run_id, const char *version_id)
+{
+	update_run_version(run_id,
+					   "UPDATE %s.rotate_run SET created_version_id = $2, version_id = $2 WHERE run_id = $1",
+					   version_id, NULL);
+}
+
+void
+store_run_intends(int64 run_id, const char *version_id)
+{
+	update_run_version(run_id, "UPDATE %s.rotate_run SET version_id = $2 WHERE run_id = $1", version_id,
+					   NULL);
+}
+
+void
+store_run_sets(int64 run_id, const char *version_id, const uint8 *hash)
+{
+	update_run_version(run_id,
+					   "UPDATE %s.rotate_run SET set_version_id = $2, verifier_hash = $3 WHERE run_id = $1",
+					   version_id, hash);
+}
+
+void
+store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_hash)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+	StoreArgs prune = {0};
+	StoreArgs looks = {0};
+	char payload[32];
+
+	store_begin(&scope);
+	store_add_int8(&args, run_id, false);
+	store_add_text(&args, end->outcome);
+	store_add_text(&args, end->version_id);
+	store_add_text(&args, end->phases);
+	store_add_int8(&args, end->lockout_us, end->lockout_us < 0);
+	store_add_text(&args, end->sqlstate);
+	store_add_text(&args, end->error);
+	store_add_text(&args, end->hint);
+	store_add_timestamptz(&args, end->retry_at, end->retry_at == 0);
+	store_execute(
+		&scope,
+		"UPDATE %s.rotate_run SET finished_at = clock_timestamp(), outcome = $2, "
+		"version_id = COALESCE($3, version_id), phases = $4::jsonb, "
+		"lockout = $5 * interval '1 microsecond', sqlstate = $6, error = $7, hint = $8, retry_at = $9 "
+		"WHERE run_id = $1",
+		&args, SPI_OK_UPDATE);
+
+	store_add_int8(&prune, run_id, false);
+	store_add_int4(&prune, rotate_history_retention);
+	store_add_hash(&prune, present_hash);
+	store_execute(&scope,
+				  "DELETE FROM %s.rotate_run r WHERE r.secret = (SELECT s.secret FROM %s.rotate_run s WHERE "
+				  "s.run_id = $1) "
+				  "AND r.run_id <> $1 AND r.started_at < now() - $2 * interval '1 day' "
+				  "AND r.verifier_hash IS DISTINCT FROM $3",
+				  &prune, SPI_OK_DELETE);
+
+	/* that the launcher found nothing to do is worth knowing once */
+	store_add_int8(&looks, run_id, false);
+	store_add_text(&looks, STORE_SOURCE_LAUNCHER);
+	store_execute(&scope,
+				  "DELETE FROM %s.rotate_run r USING %s.rotate_run s WHERE s.run_id = $1 "
+				  "AND r.secret = s.secret AND r.run_id < s.run_id AND s.source = $2 AND r.source = $2 "
+				  "AND r.outcome = 'unchanged'",
+				  &looks, SPI_OK_DELETE);
+	store_finish(&scope);
+
+	/* the id and nothing else: anyone may LISTEN */
+	snprintf(payload, sizeof(payload), INT64_FORMAT, run_id);
+	Async_Notify("rotate_ext", payload);
+}
+
+char *
+store_verifier_version(Oid role_oid, const uint8 *hash)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+	char *version_id = NULL;
+
+	store_begin(&scope);
+	store_add_oid(&args, role_oid);
+	store_add_hash(&args, hash);
+	if (store_execute(&scope,
+					  "SELECT set_version_id FROM %s.rotate_run WHERE role_oid = $1 AND verifier_hash = $2 "
+					  "ORDER BY run_id DESC LIMIT 1",
+					  &args, SPI_OK_SELECT) > 0)
+		version_id = store_text(&scope, 0, 1);
+	store_finish(&scope);
+	return version_id;
+}
+
+bool
+store_created_version(const char *arn, const char *version_id)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+	bool found;
+
+	store_begin(&scope);
+	store_add_text(&args, arn);
+	store_add_text(&args, version_id);
+	found = store_execute(&scope,
+						  "SELECT 1 FROM %s.rotate_run WHERE arn = $1 AND created_version_id = $2 LIMIT 1",
+						  &args, SPI_OK_SELECT) > 0;
+	store_finish(&scope);
+	return found;
+}
+
+List *
+store_list_last_runs(const char *system_identifier)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+	List *runs = NIL;
+	uint64 nrows;
+	uint64 row;
+
+	store_begin(&scope);
+	store_add_text(&args, system_identifier);
+	nrows =
+		store_execute(&scope,
+					  "SELECT r.secret, r.role_oid, h.run_id, h.attempt, h.outcome IS NULL, h.started_at, "
+					  "COALESCE(h.retry_at, '-infinity') FROM %s.rotate_registration r "
+					  "LEFT JOIN LATERAL (SELECT * FROM %s.rotate_run u WHERE u.secret = r.secret "
+					  "ORDER BY u.run_id DESC LIMIT 1) h ON true "
+					  "WHERE r.system_identifier = $1",
+					  &args, SPI_OK_SELECT);
+	for (row = 0; row < nrows; row++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(scope.caller);
+		LastRun *run = palloc0(sizeof(LastRun));
+
+		run->secret = store_text(&scope, row, 1);
+		run->role_oid = DatumGetObjectId(store_datum(row, 2));
+		run->run_id = DatumGetInt64(store_datum(row, 3));
+		if (run->run_id != 0)
+		{
+			run->attempt = DatumGetInt32(store_datum(row, 4));
+			run->unfinished = DatumGetBool(store_datum(row, 5));
+			run->started_at = DatumGetTimestampTz(store_datum(row, 6));
+			run->retry_at = DatumGetTimestampTz(store_datum(row, 7));
+			if (TIMESTAMP_NOT_FINITE(run->retry_at))
+				run->retry_at = 0;
+		}
+		runs = lappend(runs, run);
+		MemoryContextSwitchTo(spi);
+	}
+	store_finish(&scope);
+	return runs;
+}

@@ -1,0 +1,210 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher_shared.c
+ *	  The launcher as other processes see it, and how they wake it.
+ *
+ * src/launcher_shared.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+
+#include "guc.h"
+#include "launcher.h"
+
+/* Seconds until a launcher that was terminated, or met an error, is started again. */
+#define RESTART_SECONDS 2
+
+typedef struct LauncherShared
+{
+	slock_t mutex;
+	Latch *latch; /* of the launcher's PGPROC, hence in shared memory; NULL: it does not run */
+	Oid database; /* which it looks after; stays when it ends */
+	LauncherState state;
+	bool woken;
+} LauncherShared;
+
+/* NULL: the library is not preloaded. */
+static LauncherShared *shared = NULL;
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+static bool wake_at_commit = false;
+
+static void
+request_shared_memory(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(LauncherShared)));
+}
+
+static void
+start_shared_memory(void)
+{
+	bool found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("rotate_ext launcher", sizeof(LauncherShared), &found);
+	if (!found)
+	{
+		memset(shared, 0, sizeof(*shared));
+		SpinLockInit(&shared->mutex);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+launcher_register(void)
+{
+	BackgroundWorker worker = {0};
+
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared_memory;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = start_shared_memory;
+
+	/* on a standby it comes with the promotion */
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = RESTART_SECONDS;
+	strlcpy(worker.bgw_library_name, "rotate_ext", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "rotate_launcher_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "rotate_ext launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "rotate_ext launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+static void
+withdraw(int code, Datum arg)
+{
+	SpinLockAcquire(&shared->mutex);
+	shared->latch = NULL;
+	SpinLockRelease(&shared->mutex);
+}
+
+void
+launcher_publish(void)
+{
+	before_shmem_exit(withdraw, (Datum) 0);
+	SpinLockAcquire(&shared->mutex);
+	shared->latch = MyLatch;
+	shared->state = LAUNCHER_STARTING;
+	shared->woken = false;
+	SpinLockRelease(&shared->mutex);
+}
+
+void
+launcher_set_state(LauncherState state, Oid database)
+{
+	SpinLockAcquire(&shared->mutex);
+	shared->state = state;
+	shared->database = database;
+	SpinLockRelease(&shared->mutex);
+}
+
+bool
+launcher_was_woken(void)
+{
+	bool woken;
+
+	SpinLockAcquire(&shared->mutex);
+	woken = shared->woken;
+	shared->woken = false;
+	SpinLockRelease(&shared->mutex);
+	return woken;
+}
+
+void
+launcher_wake(void)
+{
+	Latch *latch;
+
+	if (shared == NULL)
+		return;
+	SpinLockAcquire(&shared->mutex);
+	shared->woken = true;
+	latch = shared->latch;
+	SpinLockRelease(&shared->mutex);
+	if (latch != NULL)
+		SetLatch(latch);
+}
+
+void
+launcher_wake_at_exit(int code, Datum arg)
+{
+	launcher_wake();
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && wake_at_commit)
+		launcher_wake();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		wake_at_commit = false;
+}
+
+void
+launcher_wake_at_commit(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(at_transaction_end, NULL);
+	registered = true;
+	wake_at_commit = true;
+}
+
+bool
+launcher_looks_after(Oid database)
+{
+	bool result;
+
+	if (shared == NULL)
+		return false;
+	SpinLockAcquire(&shared->mutex);
+	result = shared->database == database;
+	SpinLockRelease(&shared->mutex);
+	return result;
+}
+
+char *
+launcher_problem(void)
+{
+	LauncherShared seen;
+
+	if (shared == NULL)
+		return pstrdup("rotate_ext is not in shared_preload_libraries");
+	if (RecoveryInProgress())
+		return pstrdup("this server is a standby; it begins with the promotion");
+	SpinLockAcquire(&shared->mutex);
+	seen = *shared;
+	SpinLockRelease(&shared->mutex);
+
+	if (seen.latch == NULL)
+		return pstrdup("the launcher is not running");
+	if (seen.state == LAUNCHER_NO_DATABASE)
+		return psprintf("database \"%s\" (rotate_ext.database) does not exist", rotate_database);
+	if (seen.database != MyDatabaseId && seen.state != LAUNCHER_STARTING)
+		return psprintf("rotate_ext.database is \"%s\", not this database", rotate_database);
+	if (seen.state == LAUNCHER_OTHER_VERSION)
+		return pstrdup("the server still has the library of another version loaded; restart it");
+	if (seen.state != LAUNCHER_WORKING)
+		return pstrdup("the launcher is just starting");
+	return NULL;
+}

@@ -1,0 +1,98 @@
+/*-------------------------------------------------------------------------
+ *
+ * recovery.c
+ *	  Which registered secrets are to be looked at, and when.
+ *
+ * Only the rows of runs say so; whether there is anything to be done is found
+ * out by the rotation worker that looks.
+ *
+ * src/recovery.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "core/retry.h"
+#include "db/store.h"
+#include "identity.h"
+#include "recovery.h"
+#include "turn.h"
+
+/* A secret that is being rotated is asked about again after so long: its worker says when it ends, a caller does not. */
+#define BUSY_MS 2000
+
+/*
+ * When is the secret to be looked at?  0: not at all.
+ *
+ * A run that was interrupted is followed up at once.  Where that was
+ * interrupted too, the pause grows: what takes the server down must not do so
+ * again and again.
+ */
+static TimestampTz
+find_due_time(const LastRun *run, bool busy, TimestampTz since, TimestampTz now)
+{
+	if (busy)
+		return TimestampTzPlusMilliseconds(now, BUSY_MS);
+	if (run->run_id != 0 && run->unfinished)
+		return run->attempt <= 1 ? now
+								 : TimestampTzPlusMilliseconds(run->started_at,
+															   retry_delay_ms(RETRY_SOON, run->attempt, 0));
+	if (run->run_id == 0 || run->started_at < since)
+		return now;
+	return run->retry_at;
+}
+
+static void
+list_due(TimestampTz since, RotationResult *result)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell *cell;
+
+	foreach (cell, store_list_last_runs(identity_system()))
+	{
+		const LastRun *run = lfirst(cell);
+		bool busy = turn_is_taken(run->role_oid);
+		TimestampTz due_at = find_due_time(run, busy, since, now);
+		DueSecret *due;
+
+		if (due_at == 0)
+			continue;
+		due = palloc(sizeof(DueSecret));
+		due->secret = run->secret;
+		due->last_run_id = run->run_id;
+		due->due_at = due_at;
+		due->busy = busy;
+		result->due = lappend(result->due, due);
+	}
+}
+
+void
+recovery_list_due(const RotationOrder *order, RotationResult *result)
+{
+	MemoryContext context = CurrentMemoryContext;
+	const char *version;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(context);
+
+	/* an extension that was updated without a restart has tables that this library does not know */
+	version = store_extension_version();
+	if (version == NULL)
+		result->outcome = RECOVERY_NO_EXTENSION;
+	else if (strcmp(version, ROTATE_EXT_VERSION) != 0)
+		result->outcome = RECOVERY_OTHER_VERSION;
+	else
+	{
+		list_due(order->since, result);
+		result->outcome = "listed";
+	}
+
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}

@@ -1,0 +1,130 @@
+/*-------------------------------------------------------------------------
+ *
+ * rotation_record.c
+ *	  The row of a run: its beginning, its end, and when to try again.
+ *
+ * A failed call of a function is over, as any failed statement is: what it
+ * had not begun is not done later behind its caller's back.  But once it has made an
+ * AWSPENDING version the rotation is under way, and stands in the way of the
+ * next one; and where it leaves open what AWSCURRENT is, or what the role's
+ * password is, that must be settled.  These are the launcher's to go on with,
+ * and so is what it began itself.
+ *
+ * src/rotation_record.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "core/retry.h"
+#include "launcher.h"
+#include "rotation_internal.h"
+
+/*
+ * After the launcher has given a role AWSCURRENT's password it looks once more: a
+ * move that a crashed run had sent may have arrived after that.
+ */
+#define LOOK_AGAIN_MS 60000
+
+void
+rotation_begin_record(Rotation *rotation)
+{
+	static const char *const sources[] = {
+		[OPERATION_ROTATE] = "rotate_now",
+		[OPERATION_REGISTER] = "rotate_register",
+		[OPERATION_ABANDON] = "rotate_abandon",
+		[OPERATION_RECOVER] = STORE_SOURCE_LAUNCHER,
+	};
+	static const char *const steps[] = {
+		[REQUEST_CREATE_SECRET] = "rotate_event: createSecret",
+		[REQUEST_SET_SECRET] = "rotate_event: setSecret",
+		[REQUEST_TEST_SECRET] = "rotate_event: testSecret",
+		[REQUEST_FINISH_SECRET] = "rotate_event: finishSecret",
+	};
+	const RotationOrder *order = rotation->order;
+	RunStart start;
+
+	if (order->dry_run || order->operation == OPERATION_REGISTER)
+		return;
+	rotation_begin();
+	store_begin_run(order->secret, rotation->registration,
+					order->operation == OPERATION_EVENT ? steps[order->step] : sources[order->operation],
+					order->requested_by, &start);
+	rotation_commit();
+	rotation->run_id = start.run_id;
+	rotation->attempt = start.attempt;
+	rotation->begun = start.begun;
+}
+
+/* May AWSCURRENT not be what logs in? */
+static bool
+is_open(const Rotation *rotation)
+{
+	const RotationFacts *facts = &rotation->facts;
+
+	if (facts->move == MOVE_SUCCEEDED)
+		return false;
+	return facts->move_may_arrive ||
+		   (rotation->set_version_id != NULL && !rotation->restored && !facts->role_has[VERSION_CURRENT]);
+}
+
+/* When the launcher is to look at the secret again, after this run; 0: it need not. */
+static TimestampTz
+plan_retry(const Rotation *rotation, const ErrorData *error)
+{
+	RotationOperation operation = rotation->order->operation;
+	bool open = is_open(rotation);
+	RetryClass class;
+	long delay;
+
+	if (!launcher_looks_after(MyDatabaseId))
+		return 0;
+	if (error == NULL)
+		return strcmp(rotation->result->outcome, "repaired") == 0
+				   ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_AGAIN_MS)
+				   : 0;
+	if (!open && operation != OPERATION_RECOVER && (rotation->begun == NULL || operation == OPERATION_EVENT))
+		return 0;
+
+	class = rotation->timed_out ? RETRY_SOON : retry_class(unpack_sql_state(error->sqlerrcode));
+	if (class == RETRY_NEVER && open)
+		class = RETRY_FEW;
+	delay = retry_delay_ms(class, rotation->attempt, pg_prng_double(&pg_global_prng_state));
+	return delay < 0 ? 0 : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
+}
+
+void
+rotation_end_record(Rotation *rotation, const ErrorData *error)
+{
+	RunEnd end = {.lockout_us = rotation->lockout_ended ? rotation->lockout_us : -1};
+	RoleState role;
+	bool found;
+
+	if (rotation->run_id == 0)
+		return;
+
+	end.retry_at = plan_retry(rotation, error);
+	end.outcome = error ? "failed" : rotation->result->outcome;
+	end.version_id = rotation->result->version_id;
+	end.phases = psprintf("[%s]", rotation->phases.data);
+	if (error != NULL)
+	{
+		end.sqlstate = unpack_sql_state(error->sqlerrcode);
+		end.error =
+			error->detail ? psprintf("%s\nDETAIL:  %s", error->message, error->detail) : error->message;
+		end.hint = error->hint;
+	}
+	rotation_begin();
+	found = rotation->registration != NULL && role_lookup_oid(rotation->registration->role_oid, &role);
+	store_end_run(rotation->run_id, &end, found && role.has_password ? role.verifier_hash : NULL);
+	rotation_commit();
+
+	if (error != NULL && end.retry_at != 0 && rotation->order->operation != OPERATION_RECOVER)
+		rotation_notice(rotation->result, NOTICE,
+						psprintf("the launcher tries again at %s", timestamptz_to_str(end.retry_at)), NULL,
+						NULL);
+}
