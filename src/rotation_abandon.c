@@ -4,7 +4,9 @@
  *	  Give a pending version up: take AWSPENDING off it.
  *
  * Only where the role's password is not that version's, or nobody could log
- * in with what is left.
+ * in with what is left.  And only where a login shows that this is the server
+ * that the secret is for: a copy of it would take the label from under a
+ * rotation of the original.
  *
  * src/rotation_abandon.c
  *
@@ -26,6 +28,34 @@ is_set_for_pending(Rotation *rotation)
 	result = version_id != NULL && strcmp(version_id, rotation->versions[VERSION_PENDING].id) == 0;
 	rotation_commit();
 	return result;
+}
+
+/* The login with what the role has, or an error. */
+static void
+prove_way_in(Rotation *rotation)
+{
+	const RotationFacts *facts = &rotation->facts;
+	const char *secret = ROTATION_SECRET(rotation);
+	RotationAction proof = {ACTION_PROVE_LOGIN, VERSION_CURRENT, REFUSE_NOTHING};
+
+	if (!facts->role_has[VERSION_CURRENT])
+		proof.version = VERSION_PREVIOUS;
+	if (!facts->role_has[proof.version])
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("could not abandon the pending version of secret \"%s\": no login can be proved", secret),
+			 errdetail("Role \"%s\" has neither AWSCURRENT's password nor AWSPREVIOUS's, so nothing shows "
+					   "that this is not a copy of the server that the secret is for.",
+					   rotation->registration->role_name),
+			 facts->set_by_us
+				 ? errhint("Call rotate_now('%s'): it gives the role AWSCURRENT's password.", secret)
+				 : errhint("Set the role's password to AWSCURRENT's.")));
+
+	rotation_act(rotation, proof);
+	if (facts->login[proof.version] != LOGIN_PROVED)
+		rotation_refuse(rotation,
+						(RotationAction){ACTION_REFUSE, proof.version, REFUSE_CURRENT_LOGIN_FAILED});
 }
 
 void
@@ -53,6 +83,7 @@ rotation_abandon(Rotation *rotation)
 			 errmsg("could not abandon the pending version of secret \"%s\": role \"%s\" has its password",
 					secret, rotation->registration->role_name),
 			 errhint("Call rotate_now('%s') to finish the rotation.", secret)));
+	prove_way_in(rotation);
 
 	call = sm_update_secret_version_stage(rotation->client, rotation->registration->arn,
 										  version_ref_label(VERSION_PENDING), NULL, pending->id);

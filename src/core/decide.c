@@ -86,8 +86,8 @@ request_moves(const RotationFacts *f)
 /*
  * May this request give the role AWSCURRENT's password?  Who asks for a
  * rotation wants a login that works.  Where nobody asks, the registration
- * has a say.  A step that has no business here (its token was abandoned)
- * and those that only create or test do not.
+ * has a say.  A step that has no business here (its token was abandoned) and
+ * one that only tests do not; createSecret only where it could not go on.
  */
 static bool
 request_repairs(const RotationFacts *f)
@@ -103,6 +103,8 @@ request_repairs(const RotationFacts *f)
 			return f->rotation_enabled &&
 				   (f->token == TOKEN_ON_PENDING || (f->token == TOKEN_ON_CURRENT && f->repair));
 		case REQUEST_CREATE_SECRET:
+			return f->rotation_enabled && f->token == TOKEN_ON_PENDING && has_pending(f) &&
+				   f->pending == VALUE_EMPTY;
 		case REQUEST_TEST_SECRET:
 			break;
 	}
@@ -317,7 +319,12 @@ decide_observe(const RotationFacts *f)
 	return repair(f, REFUSE_REPAIR_DISABLED);
 }
 
-/* createSecret: the pending value and nothing else, but not for a role that we could not go on with. */
+/*
+ * createSecret: the pending value and nothing else, but not for a role that we
+ * could not go on with.  A password that no labelled version has proves no
+ * login, and a restored backup of the server knows that password just as well:
+ * AWSCURRENT's goes first, and its login tells the two apart.
+ */
 static RotationAction
 decide_create_secret(const RotationFacts *f)
 {
@@ -329,6 +336,8 @@ decide_create_secret(const RotationFacts *f)
 		return refuse(pending_fault(f), VERSION_NONE);
 	if (!has_authority(f, VERSION_PENDING, &proof) && !has_authority(f, VERSION_CURRENT, &proof))
 		return refuse(REFUSE_PASSWORD_UNKNOWN, VERSION_NONE);
+	if (proof == VERSION_NONE)
+		return repair(f, REFUSE_PASSWORD_UNKNOWN);
 	return prove_then(f, proof, act(ACTION_CREATE_PENDING, VERSION_PENDING));
 }
 

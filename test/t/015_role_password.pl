@@ -103,7 +103,16 @@ $emulator->add_version('prod/app', '[]', 'AWSPENDING');
 $t->refused("SELECT rotate_now('prod/app')", \%unknown, '  with an unusable one', %of_app);
 $emulator->control('/service-pending', secret => 'prod/app');
 $t->refused("SELECT rotate_now('prod/app', force => true)", \%unknown, '  with an empty one and force', %of_app);
-is($t->row("SELECT outcome FROM rotate_abandon('prod/app')")->{outcome}, 'abandoned', '  which can be given up all the same');
+$t->refused(
+	"SELECT rotate_abandon('prod/app')",
+	{
+		sqlstate => '55000',
+		message => 'could not abandon the pending version of secret "prod/app": no login can be proved',
+		detail => 'Role "app" has neither AWSCURRENT\'s password nor AWSPREVIOUS\'s, so nothing shows that this is not a copy '
+		  . 'of the server that the secret is for.',
+		hint => 'Set the role\'s password to AWSCURRENT\'s.'
+	},
+	'  which is not given up either', %of_app);
 $t->sql('ALTER ROLE app PASSWORD NULL');
 $t->refused("SELECT rotate_now('prod/app')", \%unknown, 'a role without a password', %of_app);
 
@@ -115,6 +124,7 @@ $t->refused("SELECT rotate_now('prod/app')", \%unknown, 'the password of a versi
 
 # The hint's two ways out.
 $t->set_password('app', $t->password('prod/app'));
+is($t->row("SELECT outcome FROM rotate_abandon('prod/app')")->{outcome}, 'abandoned', 'with AWSCURRENT\'s password, AWSPENDING can be given up');
 ends_with('the role given AWSCURRENT\'s password', 'prod/app', 'app', 'rotated', $rotate);
 my $by_hand = RotateTest::random_password();
 $t->set_password('app', $by_hand);

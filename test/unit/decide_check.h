@@ -21,6 +21,7 @@ typedef enum Check
 	CHECK_MOVE_STANDBYS,
 	CHECK_AUTHORITY,
 	CHECK_WAY_IN,
+	CHECK_CREATE_WAY_IN,
 	CHECK_USABLE,
 	CHECK_SAME_PASSWORD,
 	CHECK_OWN_PENDING,
@@ -68,6 +69,7 @@ static const char *const check_name[CHECK_COUNT] = {
 	"AWSCURRENT of an alternating rotation waits for the standbys while the old login works",
 	"2: a password is only changed where the authority is shown",
 	"the way in is proved before a password is changed",
+	"the way in is proved before a value is written",
 	"3: no login is tried, no password set, no label moved with an unusable version",
 	"3: a pending password equal to AWSCURRENT's is not set",
 	"own_pending_only: a pending version of others is neither set nor moved to",
@@ -170,6 +172,14 @@ is_known(const World *w)
 		   has_password(w, VERSION_PREVIOUS) || w->role[0].ours;
 }
 
+/* Has no labelled version the role's password?  Single strategy. */
+static bool
+is_unlabelled(const World *w)
+{
+	return !alternating() && !has_password(w, VERSION_CURRENT) && !has_password(w, VERSION_PENDING) &&
+		   !has_password(w, VERSION_PREVIOUS);
+}
+
 /* And can the login that it is known by be proved, where there is one? */
 static bool
 way_in_works(const World *w)
@@ -269,6 +279,30 @@ check_restore(const State *s)
 		   s->r.kept && s->r.set_slot != NO_SLOT && s->r.set_slot != s->r.seen[VERSION_CURRENT]);
 }
 
+/* A copy of the server may know the role's password, too; only a login tells the two apart. */
+static bool
+proved_way_in(const State *s)
+{
+	const Run *r = &s->r;
+	bool proved = false;
+
+	for (VersionRef ref = VERSION_CURRENT; ref < VERSION_REF_COUNT; ref++)
+		proved = proved || (r->seen[ref] != NO_SLOT && r->login[r->seen[ref]] == LOGIN_PROVED &&
+							matches(s->w.role, at(&s->w, r->seen[ref])));
+	return proved;
+}
+
+/* Has a version that the run saw a label on the role's password? */
+static bool
+is_seen(const State *s)
+{
+	bool seen = false;
+
+	for (VersionRef ref = VERSION_CURRENT; ref < VERSION_REF_COUNT; ref++)
+		seen = seen || (s->r.seen[ref] != NO_SLOT && matches(s->w.role, at(&s->w, s->r.seen[ref])));
+	return seen;
+}
+
 static bool
 is_step(const Run *r, RotationRequest request)
 {
@@ -284,7 +318,9 @@ check_request(const State *s, RotationAction a)
 	if (is_step(r, REQUEST_TEST_SECRET))
 		expect(CHECK_TEST_CHANGES_NOTHING, looks);
 	if (is_step(r, REQUEST_CREATE_SECRET))
-		expect(CHECK_STEP_STAYS_IN_ITS_STEP, looks || a.type == ACTION_CREATE_PENDING);
+		expect(CHECK_STEP_STAYS_IN_ITS_STEP,
+			   r->stale || looks || a.type == ACTION_CREATE_PENDING ||
+				   (a.type == ACTION_SET_PASSWORD && a.version == VERSION_CURRENT && !is_seen(s)));
 	if (is_step(r, REQUEST_SET_SECRET) && (alternating() || !settings.combine_steps))
 		expect(CHECK_STEP_STAYS_IN_ITS_STEP,
 			   a.type != ACTION_MOVE_CURRENT && a.type != ACTION_CREATE_PENDING);
@@ -302,6 +338,7 @@ check_action(const State *s, RotationAction a)
 	switch (a.type)
 	{
 		case ACTION_CREATE_PENDING:
+			expect(CHECK_CREATE_WAY_IN, r->stale || proved_way_in(s));
 			if (at(&s->w, r->seen[VERSION_PENDING])->value == VALUE_EMPTY)
 				expect(CHECK_EMPTY_LEFT_ALONE,
 					   (r->request == REQUEST_CREATE_SECRET && r->token == r->seen[VERSION_PENDING]) ||

@@ -193,9 +193,10 @@ check_service(const State *start)
 	const Version *pending = labelled(before, VERSION_PENDING);
 	uint8_t token = before->label[VERSION_PENDING];
 	Prospect expected = prospect(before);
-	/* once the value is there, a known password may become it at once; AWSCURRENT need not work before */
+	/* a known password may become the pending one at once; AWSCURRENT need not work before, but where it must be set */
 	bool fills = pending->value == VALUE_EMPTY && labelled(before, VERSION_CURRENT)->value == VALUE_USABLE &&
-				 way_in_works(before) && !(alternating() && labelled(before, VERSION_CURRENT)->locked);
+				 way_in_works(before) &&
+				 !((alternating() || is_unlabelled(before)) && labelled(before, VERSION_CURRENT)->locked);
 	bool all_done = true;
 
 	if (token == NO_SLOT || token == before->label[VERSION_CURRENT])
@@ -232,7 +233,9 @@ check_step(const State *start, RotationRequest step, uint8_t token)
 	if (step == REQUEST_TEST_SECRET)
 		expect(CHECK_TEST_CHANGES_NOTHING, same_world(before, &end.w));
 	if (step == REQUEST_CREATE_SECRET)
-		expect(CHECK_STEP_STAYS_IN_ITS_STEP, same_roles(before, &end.w));
+		expect(CHECK_STEP_STAYS_IN_ITS_STEP,
+			   same_roles(before, &end.w) ||
+				   (is_unlabelled(before) && has_password(&end.w, VERSION_CURRENT)));
 	if (!is_known(before) && !has_password(before, VERSION_PENDING))
 		expect(CHECK_UNKNOWN_UNTOUCHED, same_world(before, &end.w));
 

@@ -108,13 +108,17 @@ facts_set_current(const RotationFacts *f)
 	if (f->request == REQUEST_SET_SECRET || f->request == REQUEST_FINISH_SECRET)
 		allowed = f->rotation_enabled &&
 				  (f->token == TOKEN_ON_PENDING || (f->token == TOKEN_ON_CURRENT && f->repair));
+	if (f->request == REQUEST_CREATE_SECRET)
+		allowed = facts_event_allowed(f) && f->pending == VALUE_EMPTY && !f->pending_is_current &&
+				  !(f->previous == VALUE_USABLE && f->role_has[VERSION_PREVIOUS]);
 	if (f->strategy == STRATEGY_SINGLE && facts_candidate(f) && f->role_has[VERSION_PENDING])
 		authority = f->login[VERSION_PENDING] != LOGIN_NOT_TRIED;
 	else if (f->strategy == STRATEGY_SINGLE &&
 			 !(f->previous == VALUE_USABLE && f->role_has[VERSION_PREVIOUS]))
 		authority = f->set_by_us;
 	return allowed && authority && f->current == VALUE_USABLE && !f->role_has[VERSION_CURRENT] &&
-		   !f->move_may_arrive && !f->old_verifier_kept && f->move != MOVE_SUCCEEDED;
+		   !f->move_may_arrive && (!f->old_verifier_kept || f->request == REQUEST_CREATE_SECRET) &&
+		   f->move != MOVE_SUCCEEDED;
 }
 
 static bool
@@ -129,10 +133,7 @@ facts_create(const RotationFacts *f)
 		return current_proved && !f->move_may_arrive &&
 			   (no_version ? !f->created_pending : f->pending == VALUE_EMPTY && f->force);
 	return f->request == REQUEST_CREATE_SECRET && facts_event_allowed(f) && f->pending == VALUE_EMPTY &&
-		   !f->pending_is_current &&
-		   (f->role_has[VERSION_CURRENT]
-				? current_proved
-				: previous_proved(f) || (f->strategy == STRATEGY_SINGLE && f->set_by_us));
+		   !f->pending_is_current && (f->role_has[VERSION_CURRENT] ? current_proved : previous_proved(f));
 }
 
 static bool
@@ -197,7 +198,8 @@ facts_request(const RotationFacts *f, RotationAction a)
 	if (f->request == REQUEST_TEST_SECRET)
 		return looks;
 	if (f->request == REQUEST_CREATE_SECRET)
-		return looks || a.type == ACTION_CREATE_PENDING;
+		return looks || a.type == ACTION_CREATE_PENDING ||
+			   (a.type == ACTION_SET_PASSWORD && a.version == VERSION_CURRENT);
 	return a.type == ACTION_CREATE_PENDING ? f->request == REQUEST_ROTATE_NOW : true;
 }
 

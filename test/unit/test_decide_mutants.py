@@ -287,6 +287,18 @@ MUTANTS = [
         "return f->combine_steps && !is_alternating(f);",
         "return true;",
     ),
+    Mutant(
+        "createSecret with a password that proves nothing",
+        "the way in is proved before a value",
+        "	if (proof == VERSION_NONE)\n		return repair(f, REFUSE_PASSWORD_UNKNOWN);\n",
+        "",
+    ),
+    Mutant(
+        "createSecret gives up a password that proves nothing",
+        "4: the service's four steps",
+        "	if (proof == VERSION_NONE)\n		return repair(f, REFUSE_PASSWORD_UNKNOWN);\n",
+        "	if (proof == VERSION_NONE)\n		return refuse(REFUSE_PASSWORD_UNKNOWN, VERSION_NONE);\n",
+    ),
     # invariant 6
     Mutant(
         "createSecret again is refused",
