@@ -181,6 +181,24 @@ describe_action(RotationAction action)
 	return psprintf("would %s", rotation_action_name(action.type));
 }
 
+/*
+ * Has AWSCURRENT come to a version of ours with no run to say so?  One that was
+ * killed right after its move could not; the first to find that does.
+ */
+static bool
+finds_unrecorded_move(const Rotation *rotation)
+{
+	bool unrecorded;
+
+	if (!rotation->facts.role_has[VERSION_CURRENT])
+		return false;
+	rotation_begin();
+	unrecorded =
+		store_is_unrecorded_move(rotation->registration->arn, rotation->versions[VERSION_CURRENT].id);
+	rotation_commit();
+	return unrecorded;
+}
+
 /* What came of a run that is done. */
 static char *
 name_outcome(const Rotation *rotation)
@@ -196,9 +214,13 @@ name_outcome(const Rotation *rotation)
 		return "created";
 	if (facts->password_changed)
 		return "set";
+	if (facts->request == REQUEST_TEST_SECRET)
+		return "proved";
+	if (finds_unrecorded_move(rotation))
+		return "completed";
 	if (rotation->order->operation == OPERATION_RECOVER && rotation->attempt > 1)
 		return "settled";
-	return facts->request == REQUEST_TEST_SECRET ? "proved" : "unchanged";
+	return "unchanged";
 }
 
 static void

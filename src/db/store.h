@@ -133,4 +133,7 @@ extern char *store_extension_version(void);
 /* Did we write this version's value? */
 extern bool store_created_version(const char *arn, const char *version_id);
 
+/* Did we, and does no run say that it made this version AWSCURRENT? */
+extern bool store_is_unrecorded_move(const char *arn, const char *version_id);
+
 #endif /* ROTATE_EXT_STORE_H */

@@ -221,6 +221,26 @@ store_created_version(const char *arn, const char *version_id)
 	return found;
 }
 
+bool
+store_is_unrecorded_move(const char *arn, const char *version_id)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+	bool found;
+
+	store_begin(&scope);
+	store_add_text(&args, arn);
+	store_add_text(&args, version_id);
+	found =
+		store_execute(&scope,
+					  "SELECT 1 FROM %s.rotate_run r WHERE r.arn = $1 AND r.created_version_id = $2 "
+					  "AND NOT EXISTS (SELECT FROM %s.rotate_run m WHERE m.arn = $1 AND m.version_id = $2 "
+					  "AND m.outcome IN ('rotated', 'completed')) LIMIT 1",
+					  &args, SPI_OK_SELECT) > 0;
+	store_finish(&scope);
+	return found;
+}
+
 List *
 store_list_last_runs(const char *system_identifier)
 {
