@@ -218,23 +218,28 @@ aws_credentials_profile(AwsCredentials *credentials)
 char *
 aws_profile_setting(const char *key)
 {
+	ProfileFile *volatile files[lengthof(shared_files)] = {NULL};
 	bool named;
-	bool out_of_memory = false;
 	const char *profile = profile_name(&named);
-	char *value = NULL;
+	char *volatile copy = NULL;
 
-	for (int i = 0; i < (int) lengthof(shared_files) && value == NULL; i++)
+	PG_TRY();
 	{
-		ProfileFile *file = open_shared_file(&shared_files[i]);
+		const char *value;
 
-		if (file == NULL)
-			continue;
-		value = copy_setting(file, &shared_files[i], profile, key, &out_of_memory);
-		profile_file_free(file);
+		for (int i = 0; i < (int) lengthof(shared_files); i++)
+			files[i] = open_shared_file(&shared_files[i]);
+		value = profile_files_get(files[0], files[1], profile, key);
+		if (value != NULL && value[0] != '\0')
+			copy = pstrdup(value);
 	}
-	if (out_of_memory)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	return value;
+	PG_FINALLY();
+	{
+		for (int i = 0; i < (int) lengthof(shared_files); i++)
+			profile_file_free(files[i]);
+	}
+	PG_END_TRY();
+	return copy;
 }
 
 char *
@@ -247,28 +252,26 @@ char *
 aws_profile_service_setting(const char *services, const char *service, const char *key)
 {
 	ProfileFile *file = open_shared_file(&shared_files[lengthof(shared_files) - 1]);
-	bool found = file != NULL && profile_file_has_services(file, services);
-	char *value = NULL;
-	const char *start;
-	size_t length;
+	char *volatile copy = NULL;
 
-	start = found ? profile_file_get_service(file, services, service, key, &length) : NULL;
-	if (start != NULL && length > 0)
+	PG_TRY();
 	{
-		value = palloc_extended(length + 1, MCXT_ALLOC_NO_OOM);
-		if (value != NULL)
-		{
-			memcpy(value, start, length);
-			value[length] = '\0';
-		}
+		const char *value;
+		size_t length;
+
+		if (file == NULL || !profile_file_has_services(file, services))
+			ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR),
+							errmsg("could not find section \"[services %s]\" in the shared AWS config file",
+								   services),
+							errdetail("The AWS profile in use names it.")));
+		value = profile_file_get_service(file, services, service, key, &length);
+		if (value != NULL && length > 0)
+			copy = pnstrdup(value, length);
 	}
-	profile_file_free(file);
-	if (!found)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("could not find section \"[services %s]\" in the shared AWS config file", services),
-				 errdetail("The AWS profile in use names it.")));
-	if (start != NULL && length > 0 && value == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	return value;
+	PG_FINALLY();
+	{
+		profile_file_free(file);
+	}
+	PG_END_TRY();
+	return copy;
 }

@@ -391,6 +391,19 @@ profile_file_get(const ProfileFile *file, ProfileFileKind kind, const char *prof
 	return value != NULL && value[0] != '\n' ? value : NULL;
 }
 
+const char *
+profile_files_get(const ProfileFile *credentials, const ProfileFile *config, const char *profile,
+				  const char *key)
+{
+	const char *value = NULL;
+
+	if (credentials != NULL)
+		value = profile_file_get(credentials, PROFILE_CREDENTIALS_FILE, profile, key);
+	if (value == NULL && config != NULL)
+		value = profile_file_get(config, PROFILE_CONFIG_FILE, profile, key);
+	return value;
+}
+
 /* A group's setting: of several lines with the key the last. */
 static const char *
 find_nested(const char *group, const char *key, size_t *length)

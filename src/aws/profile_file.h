@@ -52,6 +52,10 @@ extern bool profile_file_has(const ProfileFile *file, ProfileFileKind kind, cons
 extern const char *profile_file_get(const ProfileFile *file, ProfileFileKind kind, const char *profile,
 									const char *key);
 
+/* A setting of the profile, as the credentials file has it, else the config file; each may be NULL. */
+extern const char *profile_files_get(const ProfileFile *credentials, const ProfileFile *config,
+									 const char *profile, const char *key);
+
 /* Has a config file a section "[services <name>]"? */
 extern bool profile_file_has_services(const ProfileFile *file, const char *name);
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 
+import botocore.session
 from botocore import configloader
 from botocore.exceptions import ConfigParseError
 
@@ -101,6 +102,50 @@ CASES = {
     "config: the same profile in two spellings": ("config", "[profile p]\nregion=x\n[profile 'p']\nregion=y\n", "p"),
 }
 
+# name: (credentials file, config file, profile)
+BOTH = {
+    "both": ("[default]\n" + GOOD, "[default]\nregion = x\n", "default"),
+    "the same key in both": ("[default]\nregion = x\n", "[default]\nregion = y\n", "default"),
+    "keys in config only": ("[other]\nregion = x\n", "[default]\n" + GOOD, "default"),
+    "a profile of credentials only": ("[p]\n" + GOOD, "[default]\nregion = y\n", "p"),
+    "a profile of config only": ("[default]\n" + GOOD, "[profile p]\nregion = y\n", "p"),
+    "a profile of both": ("[p]\n" + GOOD, "[profile p]\nregion = y\naws_session_token = t\n", "p"),
+    "config without prefix": ("[p]\n" + GOOD, "[p]\nregion = y\n", "p"),
+    "credentials with prefix": ("[profile p]\nregion = x\n", "[profile p]\naws_session_token = t\n", "p"),
+    "a profile of neither": ("[a]\nregion = x\n", "[profile b]\nregion = y\n", "p"),
+    "no default inherited": ("[default]\n" + GOOD, "[profile p]\nregion = y\n[default]\nregion = z\n", "p"),
+    "both empty": ("", "", "default"),
+    "credentials broken": ("[default\n", "[default]\nregion = y\n", "default"),
+    "config broken": ("[default]\n" + GOOD, "region\n", "default"),
+    "default in both spellings": ("[default]\n" + GOOD, "[profile default]\nregion = y\n[default]\nregion = z\n", "default"),
+    "half a key in each": ("[p]\naws_access_key_id = A\n", "[profile p]\naws_secret_access_key = S\n", "p"),
+    "not ASCII in both": ("[ü]\nregion = é\n", "[profile ü]\naws_session_token = ß\n", "ü"),
+    "quoted in config, plain in credentials": ("[a b]\n" + GOOD, '[profile "a b"]\nregion = y\n', "a b"),
+}
+
+# of a config file: name: (text, section, service); asked for endpoint_url and other
+SERVICES = {
+    "plain": ("[services a]\nsts =\n  endpoint_url = https://x\n", "a", "sts"),
+    "the second service": ("[services a]\nsts =\n  endpoint_url = x\nsecrets_manager =\n  endpoint_url = y\n", "a",
+                           "secrets_manager"),
+    "another service": ("[services a]\ns3 =\n  endpoint_url = x\n", "a", "sts"),
+    "another section": ("[services b]\nsts =\n  endpoint_url = x\n", "a", "sts"),
+    "two keys": ("[services a]\nsts =\n  other = o\n  endpoint_url = x\n", "a", "sts"),
+    "the key twice": ("[services a]\nsts =\n  endpoint_url = x\n  endpoint_url = y\n", "a", "sts"),
+    "many blanks": ("[services \t a ]\nsts = \n \t endpoint_url \t=\t x \t\n", "a", "sts"),
+    "upper case": ("[services a]\nSTS =\n  ENDPOINT_URL = x\n  endpoint_url = y\n", "a", "sts"),
+    "no group": ("[services a]\nsts = endpoint_url = x\n", "a", "sts"),
+    "equals in the value": ("[services a]\nsts =\n  endpoint_url = x=y\n", "a", "sts"),
+    "nothing in the value": ("[services a]\nsts =\n  endpoint_url =\n", "a", "sts"),
+    "a comment in between": ("[services a]\nsts =\n  # c\n  endpoint_url = x\n", "a", "sts"),
+    "a blank line in between": ("[services a]\nsts =\n\n  endpoint_url = x\n\n", "a", "sts"),
+    "quoted": ("[services 'a b']\nsts =\n  endpoint_url = x\n", "a b", "sts"),
+    "three words": ("[services a b]\nsts =\n  endpoint_url = x\n", "a", "sts"),
+    "CR LF": ("[services a]\r\nsts =\r\n  endpoint_url = x\r\n", "a", "sts"),
+    "a profile of that name": ("[profile a]\nsts =\n  endpoint_url = x\n", "a", "sts"),
+    "a key that ends alike": ("[services a]\nsts =\n  my_endpoint_url = x\n", "a", "sts"),
+}
+
 passed = failed = 0
 
 
@@ -127,15 +172,48 @@ def by_botocore(kind, path, profile):
     return [None if isinstance(value, dict) else value for value in values]
 
 
-def by_ours(kind, path, profile):
-    tool = os.path.join(os.environ["UNIT_BUILD"], "tool_profile")
-    answer = subprocess.run([tool, kind, path, profile, *KEYS], capture_output=True, text=True)
+def tool(*arguments):
+    program = os.path.join(os.environ["UNIT_BUILD"], "tool_profile")
+    answer = subprocess.run([program, *arguments], capture_output=True, text=True)
     if answer.returncode != 0:
         return answer.stderr
     first, *values = answer.stdout.split("\n")[:-1]
+    if first.startswith("error"):
+        return "error"
     if first != "found":
-        return first.split()[0]
+        return first
     return [None if value == "-" else bytes.fromhex(value).decode() for value in values]
+
+
+def both_by_botocore(credentials, config, profile):
+    """What a session makes of both: what every setting but the keys is taken from."""
+    session = botocore.session.Session(profile=profile)
+    session.set_config_variable("credentials_file", credentials)
+    session.set_config_variable("config_file", config)
+    try:
+        if profile not in session.full_config["profiles"]:
+            return "absent"
+        values = session.get_scoped_config()
+    except ConfigParseError:
+        return "error"
+    return [values.get(key) for key in KEYS]
+
+
+def services_by_botocore(path, section, service):
+    try:
+        services = configloader.load_config(path)["services"]
+    except ConfigParseError:
+        return "error"
+    if section not in services:
+        return "absent"
+    group = services[section].get(service, {})
+    return [group.get(key) if isinstance(group, dict) else None for key in ("endpoint_url", "other")]
+
+
+def write(path, text):
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        stream.write(text)
+    return path
 
 
 def random_file(rng):
@@ -164,7 +242,18 @@ def main():
         for name, (kind, text, profile) in cases.items():
             with open(path, "w", newline="", encoding="utf-8") as stream:
                 stream.write(text)
-            check(f"{name} {text!r}", by_ours(kind, path, profile), by_botocore(kind, path, profile))
+            check(f"{name} {text!r}", tool(kind, path, profile, *KEYS), by_botocore(kind, path, profile))
+
+        for name, (credentials, config, profile) in BOTH.items():
+            write(path, credentials)
+            write(path + "2", config)
+            check(f"both files: {name}", tool("both", path, path + "2", profile, *KEYS),
+                  both_by_botocore(path, path + "2", profile))
+        if "services" in configloader.load_config(write(path, "")):
+            for name, (text, section, service) in SERVICES.items():
+                write(path, text)
+                check(f"services: {name}", tool("services", path, section, service, "endpoint_url", "other"),
+                      services_by_botocore(path, section, service))
 
         check("number of the bad line", error_line(directory, "[default]\n\n# c\nregion\n"), "error 4")
         check("number of the doubled line", error_line(directory, "[default]\r\na=1\r\na=2\r\n"), "error 3")
