@@ -203,18 +203,10 @@ parse_port(const char *p, AwsEndpoint *endpoint, const char **end)
 	return port >= 1 && port <= 65535;
 }
 
+/* "host[:port][/]", after the scheme. */
 static AwsEndpointStatus
-parse(const char *url, AwsEndpoint *endpoint)
+parse_authority(const char *p, AwsEndpoint *endpoint)
 {
-	const char *p;
-
-	if (strncasecmp(url, "https://", 8) == 0)
-		endpoint->https = true;
-	else if (strncasecmp(url, "http://", 7) != 0)
-		return AWS_ENDPOINT_NOT_A_URL;
-	p = url + (endpoint->https ? 8 : 7);
-	if (memchr(p, '@', strcspn(p, "/?#")) != NULL)
-		return AWS_ENDPOINT_USER_INFO;
 	if (!parse_host(p, endpoint, &p))
 		return AWS_ENDPOINT_BAD_HOST;
 	endpoint->port = endpoint->https ? HTTPS_PORT : HTTP_PORT;
@@ -224,6 +216,25 @@ parse(const char *url, AwsEndpoint *endpoint)
 		return AWS_ENDPOINT_BAD_PORT;
 	if (*p != '\0' && strcmp(p, "/") != 0)
 		return AWS_ENDPOINT_HAS_PATH;
+	return AWS_ENDPOINT_OK;
+}
+
+static AwsEndpointStatus
+parse(const char *url, AwsEndpoint *endpoint)
+{
+	AwsEndpointStatus status;
+	const char *p;
+
+	if (strncasecmp(url, "https://", 8) == 0)
+		endpoint->https = true;
+	else if (strncasecmp(url, "http://", 7) != 0)
+		return AWS_ENDPOINT_NOT_A_URL;
+	p = url + (endpoint->https ? 8 : 7);
+	if (memchr(p, '@', strcspn(p, "/?#")) != NULL)
+		return AWS_ENDPOINT_USER_INFO;
+	status = parse_authority(p, endpoint);
+	if (status != AWS_ENDPOINT_OK)
+		return status;
 	if (!endpoint->https && !aws_host_is_loopback(endpoint->host))
 		return AWS_ENDPOINT_PLAIN_HTTP;
 	write_url(endpoint);
@@ -242,6 +253,82 @@ aws_endpoint_parse(const char *url, AwsEndpoint *endpoint)
 	return status;
 }
 
+static int
+hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = (char) (c | 0x20);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* A part of the user information, with %41 decoded. */
+static bool
+decode_login(const char *text, size_t length, char decoded[AWS_PROXY_LOGIN_MAX + 1])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < length; i++)
+	{
+		char c = text[i];
+
+		if (c == '%')
+		{
+			if (i + 2 >= length || hex_digit(text[i + 1]) < 0 || hex_digit(text[i + 2]) < 0)
+				return false;
+			c = (char) (hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
+			i += 2;
+		}
+		/* a control character could end the header that it goes into */
+		if (n == AWS_PROXY_LOGIN_MAX || (unsigned char) c < 0x20 || c == 0x7f)
+			return false;
+		decoded[n++] = c;
+	}
+	decoded[n] = '\0';
+	return true;
+}
+
+static AwsEndpointStatus
+parse_proxy(const char *url, AwsProxy *proxy)
+{
+	const char *p = strstr(url, "://");
+	const char *at = NULL;
+	AwsEndpointStatus status;
+
+	if (p != NULL && strncasecmp(url, "https://", 8) != 0 && strncasecmp(url, "http://", 7) != 0)
+		return AWS_ENDPOINT_NOT_A_URL;
+	proxy->endpoint.https = p != NULL && p - url == 5;
+	p = p != NULL ? p + 3 : url;
+	/* the last one, for a password may hold one that nobody has encoded */
+	for (const char *c = p; *c != '\0'; c++)
+		at = *c == '@' ? c : at;
+	if (at != NULL)
+	{
+		const char *colon = memchr(p, ':', (size_t) (at - p));
+
+		if (!decode_login(p, (size_t) ((colon != NULL ? colon : at) - p), proxy->user) ||
+			(colon != NULL && !decode_login(colon + 1, (size_t) (at - colon - 1), proxy->password)))
+			return AWS_ENDPOINT_BAD_LOGIN;
+		p = at + 1;
+	}
+	status = parse_authority(p, &proxy->endpoint);
+	if (status == AWS_ENDPOINT_OK)
+		write_url(&proxy->endpoint);
+	return status;
+}
+
+AwsEndpointStatus
+aws_proxy_parse(const char *url, AwsProxy *proxy)
+{
+	AwsEndpointStatus status;
+
+	memset(proxy, 0, sizeof(*proxy));
+	status = parse_proxy(url, proxy);
+	if (status != AWS_ENDPOINT_OK)
+		explicit_bzero(proxy, sizeof(*proxy));
+	return status;
+}
+
 const char *
 aws_endpoint_problem(AwsEndpointStatus status)
 {
@@ -249,6 +336,8 @@ aws_endpoint_problem(AwsEndpointStatus status)
 	{
 		case AWS_ENDPOINT_NOT_A_URL:
 			return "must begin with \"https://\"";
+		case AWS_ENDPOINT_BAD_LOGIN:
+			return "holds a user name or a password that is too long or has a character that none can have";
 		case AWS_ENDPOINT_PLAIN_HTTP:
 			return "must begin with \"https://\" for any host but this machine's loopback";
 		case AWS_ENDPOINT_USER_INFO:

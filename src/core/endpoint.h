@@ -33,6 +33,7 @@ typedef enum AwsEndpointStatus
 	AWS_ENDPOINT_OK,
 	AWS_ENDPOINT_BAD_REGION,
 	AWS_ENDPOINT_NOT_A_URL,  /* neither https:// nor http:// */
+	AWS_ENDPOINT_BAD_LOGIN,  /* of a proxy: too long, or a character that can't be in one */
 	AWS_ENDPOINT_PLAIN_HTTP, /* http to another host than loopback */
 	AWS_ENDPOINT_USER_INFO,  /* user:password@ */
 	AWS_ENDPOINT_BAD_HOST,
@@ -59,6 +60,22 @@ extern AwsEndpointStatus aws_endpoint_for_region(const char *service, const char
 
 /* An override: "https://host[:port][/]", or the same with http for a loopback host. */
 extern AwsEndpointStatus aws_endpoint_parse(const char *url, AwsEndpoint *endpoint);
+
+#define AWS_PROXY_LOGIN_MAX 255
+
+typedef struct AwsProxy
+{
+	AwsEndpoint endpoint;
+	char user[AWS_PROXY_LOGIN_MAX + 1]; /* "": none; both are secret, and to be wiped */
+	char password[AWS_PROXY_LOGIN_MAX + 1];
+} AwsProxy;
+
+/*
+ * A proxy as HTTPS_PROXY has it: "http://[user[:password]@]host[:port][/]", or
+ * https, or without a scheme, which means http.  The port is the scheme's own,
+ * as to the SDKs, unless given.  User and password may hold %41 and the like.
+ */
+extern AwsEndpointStatus aws_proxy_parse(const char *url, AwsProxy *proxy);
 
 /* "localhost", 127.0.0.0/8, ::1.  What the name leads to is checked again where it is connected to. */
 extern bool aws_host_is_loopback(const char *host);

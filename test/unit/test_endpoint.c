@@ -178,6 +178,86 @@ test_bad_urls(void)
 	}
 }
 
+static void
+test_good_proxies(void)
+{
+	static const struct
+	{
+		const char *text;
+		const char *url;
+		const char *user;
+		const char *password;
+	} cases[] = {
+		{"http://proxy:3128", "http://proxy:3128/", "", ""},
+		{"http://proxy:3128/", "http://proxy:3128/", "", ""},
+		{"proxy:3128", "http://proxy:3128/", "", ""},
+		{"proxy", "http://proxy/", "", ""},
+		{"HTTP://Proxy.Example.COM", "http://proxy.example.com/", "", ""},
+		{"https://proxy", "https://proxy/", "", ""},
+		{"https://proxy:3128", "https://proxy:3128/", "", ""},
+		{"10.1.2.3:8080", "http://10.1.2.3:8080/", "", ""},
+		{"http://[2001:db8::1]:3128", "http://[2001:db8::1]:3128/", "", ""},
+		{"http://user@proxy:1", "http://proxy:1/", "user", ""},
+		{"http://user:secret@proxy:1", "http://proxy:1/", "user", "secret"},
+		{"user:secret@proxy:1", "http://proxy:1/", "user", "secret"},
+		{"http://user:@proxy:1", "http://proxy:1/", "user", ""},
+		{"http://:secret@proxy:1", "http://proxy:1/", "", "secret"},
+		{"http://a%40b:c%3a%2F%25d@proxy:1", "http://proxy:1/", "a@b", "c:/%d"},
+		{"http://user:a:b@proxy:1", "http://proxy:1/", "user", "a:b"},
+		{"http://user:a@b/c@proxy:1", "http://proxy:1/", "user", "a@b/c"},
+		{"http://user:\xc3\xa9@proxy:1", "http://proxy:1/", "user", "\xc3\xa9"},
+	};
+	AwsProxy proxy;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		check(aws_proxy_parse(cases[i].text, &proxy) == AWS_ENDPOINT_OK, "good proxy", cases[i].text);
+		check(strcmp(proxy.endpoint.url, cases[i].url) == 0, "its url", cases[i].text);
+		check(strcmp(proxy.user, cases[i].user) == 0, "its user", cases[i].text);
+		check(strcmp(proxy.password, cases[i].password) == 0, "its password", cases[i].text);
+	}
+}
+
+static void
+test_bad_proxies(void)
+{
+	static const struct
+	{
+		const char *text;
+		AwsEndpointStatus status;
+	} cases[] = {
+		{"", AWS_ENDPOINT_BAD_HOST},
+		{"socks5://proxy:1", AWS_ENDPOINT_NOT_A_URL},
+		{"socks5h://user:secret@proxy:1", AWS_ENDPOINT_NOT_A_URL},
+		{"://proxy", AWS_ENDPOINT_NOT_A_URL},
+		{"http://", AWS_ENDPOINT_BAD_HOST},
+		{"http://user:secret@", AWS_ENDPOINT_BAD_HOST},
+		{"http://pro xy", AWS_ENDPOINT_BAD_HOST},
+		{"http://user:secret@pro xy", AWS_ENDPOINT_BAD_HOST},
+		{"http://proxy:", AWS_ENDPOINT_BAD_PORT},
+		{"http://proxy:x", AWS_ENDPOINT_BAD_PORT},
+		{"http://proxy:65536", AWS_ENDPOINT_BAD_PORT},
+		{"http://user:secret@proxy:0", AWS_ENDPOINT_BAD_PORT},
+		{"http://proxy:1/path", AWS_ENDPOINT_HAS_PATH},
+		{"http://u:p%0d%0aX-A: b@proxy:1", AWS_ENDPOINT_BAD_LOGIN},
+		{"http://u:p\n@proxy:1", AWS_ENDPOINT_BAD_LOGIN},
+		{"http://u:p%00@proxy:1", AWS_ENDPOINT_BAD_LOGIN},
+		{"http://u:p%4@proxy:1", AWS_ENDPOINT_BAD_LOGIN},
+		{"http://u:p%@proxy:1", AWS_ENDPOINT_BAD_LOGIN},
+		{"http://u:p%g0@proxy:1", AWS_ENDPOINT_BAD_LOGIN},
+		{"http://u:" LABEL63 LABEL63 LABEL63 LABEL63 "1234@proxy:1", AWS_ENDPOINT_BAD_LOGIN},
+	};
+	AwsProxy proxy;
+	static const AwsProxy empty;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		memset(&proxy, 'x', sizeof(proxy));
+		check(aws_proxy_parse(cases[i].text, &proxy) == cases[i].status, "bad proxy", cases[i].text);
+		check(memcmp(&proxy, &empty, sizeof(proxy)) == 0, "bad proxy leaves nothing", cases[i].text);
+	}
+}
+
 int
 main(void)
 {
@@ -185,6 +265,8 @@ main(void)
 	test_parts_of_the_url();
 	test_good_urls();
 	test_bad_urls();
+	test_good_proxies();
+	test_bad_proxies();
 	printf("%d passed, %d failed\n", passed, failed);
 	return failed == 0 ? 0 : 1;
 }
