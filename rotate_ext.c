@@ -36,6 +36,7 @@ int rotate_use_fips_endpoint = ROTATE_SWITCH_AUTO;
 int rotate_use_dualstack_endpoint = ROTATE_SWITCH_AUTO;
 int rotate_connect_timeout = 0;
 int rotate_request_timeout = 0;
+int rotate_credential_process_timeout = 0;
 int rotate_max_attempts = 0;
 
 char *rotate_login_ca_file = NULL;
@@ -114,6 +115,9 @@ rotate_define_gucs(void)
 	define_milliseconds("rotate_ext.request_timeout",
 						"Time limit of one request to AWS, connecting included.", &rotate_request_timeout,
 						15000, 100, 300000);
+	define_milliseconds("rotate_ext.credential_process_timeout",
+						"Time limit of the credential_process of an AWS profile.",
+						&rotate_credential_process_timeout, 30000, 100, 300000);
 	DefineCustomIntVariable("rotate_ext.max_attempts",
 							"How often a call to AWS is tried, the first time included.", NULL,
 							&rotate_max_attempts, 3, 1, 10, PGC_SIGHUP, 0, NULL, NULL, NULL);

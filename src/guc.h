@@ -26,11 +26,12 @@ extern char *rotate_region;
 extern char *rotate_endpoint_url;
 extern char *rotate_ca_bundle;
 extern char *rotate_profile;
-extern int rotate_use_fips_endpoint;      /* a RotateSwitch */
-extern int rotate_use_dualstack_endpoint; /* likewise */
-extern int rotate_connect_timeout; /* ms, of one connection to AWS */
-extern int rotate_request_timeout; /* ms, of one request, connecting included */
-extern int rotate_max_attempts;    /* of one call, the first included */
+extern int rotate_use_fips_endpoint;          /* a RotateSwitch */
+extern int rotate_use_dualstack_endpoint;     /* likewise */
+extern int rotate_connect_timeout;            /* ms, of one connection to AWS */
+extern int rotate_request_timeout;            /* ms, of one request, connecting included */
+extern int rotate_credential_process_timeout; /* ms */
+extern int rotate_max_attempts;               /* of one call, the first included */
 
 /* logins */
 extern char *rotate_login_ca_file;

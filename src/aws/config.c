@@ -28,25 +28,50 @@ static const ServiceName service_names[] = {
 	{"sts", "AWS_ENDPOINT_URL_STS", "sts"},
 };
 
-char *
-aws_config_region(const char *region)
+/* Named by the settings, the environment or the profile, palloc'd; or NULL. */
+static char *
+find_region(void)
 {
-	char *found;
+	const char *region = rotate_region[0] != '\0' ? rotate_region : aws_getenv("AWS_REGION");
 
-	if (region == NULL && rotate_region[0] != '\0')
-		region = rotate_region;
-	if (region == NULL)
-		region = aws_getenv("AWS_REGION");
 	if (region == NULL)
 		region = aws_getenv("AWS_DEFAULT_REGION");
-	found = region != NULL ? pstrdup(region) : aws_profile_setting("region");
-	if (found == NULL)
-		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not find out the AWS region"),
-						errhint("Set rotate_ext.region, or name the secret by its full ARN.")));
+	return region != NULL ? pstrdup(region) : aws_profile_setting("region");
+}
+
+static char *
+check_region(char *found)
+{
 	if (!aws_region_is_valid(found))
 		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not use AWS region \"%s\"", found),
 						errdetail("A region is named by lower-case letters, digits and hyphens.")));
 	return found;
+}
+
+char *
+aws_config_own_region(void)
+{
+	char *found = find_region();
+
+	return found != NULL ? check_region(found) : NULL;
+}
+
+char *
+aws_config_region(const char *region, HttpClient *http)
+{
+	char *found = region != NULL ? pstrdup(region) : find_region();
+	char *why_not = NULL;
+
+	if (found == NULL)
+		found = aws_instance_region(http, &why_not);
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not find out the AWS region"),
+				 errdetail("Neither rotate_ext.region nor AWS_REGION nor the profile in use names one. "
+						   "EC2 instance metadata service: %s.",
+						   why_not),
+				 errhint("Set rotate_ext.region, or name the secret by its full ARN.")));
+	return check_region(found);
 }
 
 /* Asked for, by the variable or by the profile's setting? */

@@ -18,10 +18,17 @@
 #ifndef ROTATE_EXT_AWS_CONFIG_H
 #define ROTATE_EXT_AWS_CONFIG_H
 
+#include "aws/http.h"
 #include "core/endpoint.h"
 
-/* The valid name of a region, palloc'd: the one given, unless NULL. */
-extern char *aws_config_region(const char *region);
+/*
+ * The valid name of a region, palloc'd: the one given, unless NULL.  Where
+ * nothing names one, the EC2 instance's.
+ */
+extern char *aws_config_region(const char *region, HttpClient *http);
+
+/* The machine's own region, palloc'd; NULL: nothing but the EC2 instance could tell. */
+extern char *aws_config_own_region(void);
 
 /*
  * Where a service ("secretsmanager" or "sts") is in a region: an address that

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * credentials.c
- *	  The chain of credentials providers.
+ *	  The chain of credentials providers, and when credentials are renewed.
  *
  * src/aws/credentials.c
  *
@@ -9,18 +9,27 @@
  */
 #include "postgres.h"
 
-#include "aws/credentials.h"
+#include "common/pg_prng.h"
+#include "utils/elog.h"
+
+#include "aws/credentials_private.h"
 #include "guc.h"
 
-/* A rotation must not find itself without credentials half way. */
-#define FRESH_SECONDS 300
+/* Before they expire: renewing is advised, is required; and how often it is tried, in seconds. */
+#define ADVISED_SECONDS (15 * 60)
+#define ADVISED_PAUSE 60
+#define REQUIRED_SECONDS (10 * 60)
+#define REQUIRED_PAUSE 10
 
-typedef bool (*AwsCredentialsProvider)(AwsCredentials *credentials);
+/* Expired ones of a metadata service: it is asked again after so many seconds, and up to twice that. */
+#define STABLE_PAUSE (5 * 60)
 
-/* In the SDKs' order; a provider that comes later has its place in it. */
-static const AwsCredentialsProvider chain[] = {
-	aws_credentials_env,
-	aws_credentials_profile,
+typedef bool (*CredentialsProvider)(CredentialsChain *chain, AwsCredentials *credentials);
+
+/* In the SDKs' order. */
+static const CredentialsProvider providers[] = {
+	credentials_from_environment, credentials_from_web_identity, credentials_from_profile,
+	credentials_from_container,   credentials_from_instance,
 };
 
 const char *
@@ -31,31 +40,46 @@ aws_getenv(const char *name)
 	return value != NULL && value[0] != '\0' ? value : NULL;
 }
 
-static void
-wipe_string(char **string)
+void
+credentials_wipe_string(char *string)
 {
-	if (*string != NULL)
-	{
-		explicit_bzero(*string, strlen(*string));
-		pfree(*string);
-	}
-	*string = NULL;
+	if (string == NULL)
+		return;
+	explicit_bzero(string, strlen(string));
+	pfree(string);
 }
 
 void
 aws_credentials_wipe(AwsCredentials *credentials)
 {
-	wipe_string(&credentials->access_key_id);
-	wipe_string(&credentials->secret_access_key);
-	wipe_string(&credentials->session_token);
-	credentials->expires = 0;
-	credentials->provider = NULL;
+	credentials_wipe_string(credentials->access_key_id);
+	credentials_wipe_string(credentials->secret_access_key);
+	credentials_wipe_string(credentials->session_token);
+	credentials_wipe_string(credentials->provider);
+	memset(credentials, 0, sizeof(*credentials));
+}
+
+void
+credentials_set(AwsCredentials *credentials, const char *access_key_id, const char *secret_access_key,
+				const char *session_token, const char *provider)
+{
+	credentials->access_key_id = pstrdup(access_key_id);
+	credentials->secret_access_key = pstrdup(secret_access_key);
+	credentials->session_token = session_token != NULL ? pstrdup(session_token) : NULL;
+	credentials->provider = provider != NULL ? pstrdup(provider) : NULL;
 }
 
 bool
-aws_credentials_are_fresh(const AwsCredentials *credentials)
+credentials_absent(CredentialsChain *chain, const char *who, const char *why, ...)
 {
-	return credentials->expires == 0 || credentials->expires - time(NULL) > FRESH_SECONDS;
+	char text[AWS_MESSAGE_MAX + 1];
+	va_list args;
+
+	va_start(args, why);
+	vsnprintf(text, sizeof(text), why, args);
+	va_end(args);
+	appendStringInfo(&chain->said, "%s%s: %s.", chain->said.len > 0 ? "\n" : "", who, text);
+	return false;
 }
 
 /* A key with a blank or a line end in it would fail much later, as a wrong signature. */
@@ -70,41 +94,129 @@ is_key_text(const char *text)
 	return true;
 }
 
+void
+credentials_check(AwsCredentials *credentials)
+{
+	char *provider;
+
+	if (is_key_text(credentials->access_key_id) && is_key_text(credentials->secret_access_key) &&
+		(credentials->session_token == NULL || is_key_text(credentials->session_token)))
+		return;
+	provider = pstrdup(credentials->provider);
+	aws_credentials_wipe(credentials);
+	ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+					errmsg("could not use the AWS credentials of %s", provider),
+					errdetail("The access key ID, the secret access key or the session token holds a "
+							  "blank, a line end or a character that is not ASCII.")));
+}
+
+/* When to look for others: they may have been handed out shortly before they expire. */
+static void
+plan_renewal(AwsCredentials *credentials)
+{
+	time_t now = time(NULL);
+	time_t left = credentials->expires - now;
+
+	if (credentials->expires == 0)
+		return;
+	credentials->renew = credentials->expires - ADVISED_SECONDS;
+	if (left > ADVISED_SECONDS)
+		return;
+	if (left > REQUIRED_SECONDS)
+		credentials->renew = now + ADVISED_PAUSE;
+	else if (left > 0)
+		credentials->renew = now + REQUIRED_PAUSE;
+	else
+		credentials->renew = now + (time_t) (STABLE_PAUSE * (1 + pg_prng_double(&pg_global_prng_state)));
+}
+
 static bool
-load_from_chain(AwsCredentials *credentials)
+walk(CredentialsChain *chain, AwsCredentials *credentials)
 {
 	if (rotate_profile[0] != '\0')
-		return aws_credentials_profile(credentials);
-	for (int i = 0; i < (int) lengthof(chain); i++)
+		return credentials_from_profile(chain, credentials);
+	for (int i = 0; i < (int) lengthof(providers); i++)
 	{
-		if (chain[i](credentials))
+		if (providers[i](chain, credentials))
 			return true;
 	}
 	return false;
 }
 
 void
-aws_credentials_load(AwsCredentials *credentials)
+aws_credentials_load(AwsCredentials *credentials, HttpClient *http, const char *region)
 {
-	const char *provider;
+	CredentialsChain chain = {.http = http, .region = region};
+	char *provider;
 
 	aws_credentials_wipe(credentials);
-	if (!load_from_chain(credentials))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-						errmsg("could not find AWS credentials"),
-						errdetail("Neither the server's environment (AWS_ACCESS_KEY_ID) nor the shared "
-								  "credentials and config files hold any."),
-						errhint("Set rotate_ext.profile, or write the credentials to ~/.aws/credentials of "
-								"the operating system user that runs the server.")));
-
-	if (!is_key_text(credentials->access_key_id) || !is_key_text(credentials->secret_access_key) ||
-		(credentials->session_token != NULL && !is_key_text(credentials->session_token)))
+	initStringInfo(&chain.said);
+	if (!walk(&chain, credentials))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("could not find AWS credentials"), errdetail("%s", chain.said.data),
+				 errhint("Give the machine, the pod or the task a role, or set rotate_ext.profile, or write "
+						 "the credentials to ~/.aws/credentials of the operating system user that runs the "
+						 "server.")));
+	pfree(chain.said.data);
+	credentials_check(credentials);
+	if (credentials->expires != 0 && credentials->expires <= time(NULL) && !credentials->stable)
 	{
-		provider = credentials->provider;
+		provider = pstrdup(credentials->provider);
 		aws_credentials_wipe(credentials);
 		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 						errmsg("could not use the AWS credentials of %s", provider),
-						errdetail("The access key ID, the secret access key or the session token holds a "
-								  "blank, a line end or a character that is not ASCII.")));
+						errdetail("They have expired already."),
+						errhint("Look at the clock of this machine, and at what hands them out.")));
 	}
+	plan_renewal(credentials);
+	ereport(LOG, (errmsg("AWS credentials are those of %s", credentials->provider)));
+	if (credentials->expires != 0 && credentials->expires <= time(NULL))
+		ereport(
+			WARNING,
+			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+			 errmsg("the AWS credentials of %s have expired", credentials->provider),
+			 errdetail("They are used all the same, since there are no others; AWS may still take them.")));
+}
+
+/* A renewal that failed: is it to be told, and not merely to be noted? */
+static bool
+is_fatal(const AwsCredentials *credentials, int sqlerrcode)
+{
+	if (ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
+		sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+		return true;
+	return credentials->expires <= time(NULL) && !credentials->stable;
+}
+
+void
+aws_credentials_renew(AwsCredentials *credentials, HttpClient *http, const char *region)
+{
+	MemoryContext context = CurrentMemoryContext;
+	AwsCredentials fresh = {0};
+	ErrorData *error;
+
+	if (credentials->expires == 0 || time(NULL) < credentials->renew)
+		return;
+	PG_TRY();
+	{
+		aws_credentials_load(&fresh, http, region);
+		aws_credentials_wipe(credentials);
+		*credentials = fresh;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		if (is_fatal(credentials, geterrcode()))
+			PG_RE_THROW();
+		error = CopyErrorData();
+		FlushErrorState();
+		plan_renewal(credentials);
+		ereport(LOG, (errcode(error->sqlerrcode),
+					  errmsg("could not renew the AWS credentials of %s, and goes on with those at hand",
+							 credentials->provider),
+					  errdetail_internal("%s", error->message)));
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
 }

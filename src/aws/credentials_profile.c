@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * credentials_profile.c
- *	  AWS credentials and region from the shared credentials and config files.
+ *	  AWS credentials of a profile in the shared files: its keys, its
+ *	  credential_process, or a role that it assumes.
  *
- * The files are those of the operating system user that runs the server,
- * unless AWS_SHARED_CREDENTIALS_FILE or AWS_CONFIG_FILE name others.  They are
- * read anew each time, so a changed key needs no restart.
+ * Which of these counts where there are several is botocore's: the role, then
+ * keys of the credentials file, credential_process, keys of the config file; in
+ * a profile that is another's source_profile, keys before the role.
  *
  * src/aws/credentials_profile.c
  *
@@ -13,265 +14,270 @@
  */
 #include "postgres.h"
 
-#include <fcntl.h>
-#include <pwd.h>
-#include <unistd.h>
+#include "nodes/pg_list.h"
 
-#include "aws/config.h"
-#include "aws/credentials.h"
-#include "aws/profile_file.h"
+#include "aws/shared_files.h"
+#include "aws/sts.h"
 #include "guc.h"
 
-#define MAX_FILE_SIZE (1024 * 1024)
+/* Longer names are cut in messages. */
+#define NAME_SHOWN 128
 
-typedef struct SharedFile
+typedef struct Resolver
 {
-	ProfileFileKind kind;
-	const char *variable;
-	const char *default_path;
-} SharedFile;
+	CredentialsChain *chain;
+	SharedFiles *files;
+	List *visited; /* profiles whose role is being assumed */
+} Resolver;
 
-/* In the order in which they are asked. */
-static const SharedFile shared_files[] = {
-	{PROFILE_CREDENTIALS_FILE, "AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"},
-	{PROFILE_CONFIG_FILE, "AWS_CONFIG_FILE", "~/.aws/config"},
+/* credential_source, as the SDKs spell it. */
+static const struct
+{
+	const char *name;
+	bool (*provider)(CredentialsChain *, AwsCredentials *);
+} sources[] = {
+	{"Environment", credentials_from_environment},
+	{"Ec2InstanceMetadata", credentials_from_instance},
+	{"EcsContainer", credentials_from_container},
 };
 
-/* The profile's name, and whether somebody named it. */
+static bool load_source(Resolver *resolver, const char *profile, AwsCredentials *credentials);
+
 static const char *
-profile_name(bool *named)
+get(const Resolver *resolver, const char *profile, const char *key)
 {
-	const char *name = rotate_profile[0] != '\0' ? rotate_profile : aws_getenv("AWS_PROFILE");
-
-	*named = name != NULL;
-	return name != NULL ? name : "default";
+	return shared_files_get(resolver->files, profile, key);
 }
 
-/*
- * "~" is the home directory in the password database, not HOME: that is often
- * still the one of whoever started the server.
- */
+/* "profile "x"", for messages, palloc'd: names from a file may hold anything. */
 static char *
-expand_home(const char *path)
+whose(const char *profile)
 {
-	struct passwd *entry;
-	const char *home;
+	char name[NAME_SHOWN + 1];
 
-	if (path[0] != '~' || (path[1] != '/' && path[1] != '\0'))
-		return pstrdup(path);
-	entry = getpwuid(geteuid());
-	home = entry != NULL ? entry->pw_dir : aws_getenv("HOME");
-	return psprintf("%s%s", home != NULL ? home : "", path + 1);
+	aws_printable(name, sizeof(name), profile, strlen(profile));
+	return psprintf("profile \"%s\"", name);
 }
 
-/*
- * The file's bytes, malloc'd; NULL with errno.  Nothing here raises an error,
- * so the descriptor can't leak.
- */
-static char *
-read_bytes(const char *path, size_t *length)
+pg_noreturn static void
+refuse_profile(const char *profile, int sqlerrcode, const char *detail, const char *hint)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	char *bytes = NULL;
-	int saved_errno = 0;
-
-	*length = 0;
-	if (fd < 0)
-		return NULL;
-	bytes = malloc(MAX_FILE_SIZE + 1);
-	while (bytes != NULL && *length <= MAX_FILE_SIZE)
-	{
-		ssize_t n = read(fd, bytes + *length, MAX_FILE_SIZE + 1 - *length);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			saved_errno = errno;
-		if (n <= 0)
-			break;
-		*length += (size_t) n;
-	}
-	if (bytes == NULL)
-		saved_errno = ENOMEM;
-	else if (*length > MAX_FILE_SIZE)
-		saved_errno = EFBIG;
-	if (saved_errno != 0 && bytes != NULL)
-	{
-		explicit_bzero(bytes, *length);
-		free(bytes);
-		bytes = NULL;
-	}
-	close(fd);
-	errno = saved_errno;
-	return bytes;
+	ereport(ERROR, (errcode(sqlerrcode), errmsg("could not use the AWS credentials of %s", whose(profile)),
+					errdetail("%s", detail), hint != NULL ? errhint("%s", hint) : 0));
 }
 
-/* NULL: there is no such file. */
-static ProfileFile *
-open_shared_file(const SharedFile *shared)
+/* The keys that one of the files has. */
+static bool
+load_keys(Resolver *resolver, ProfileFileKind kind, const char *profile, AwsCredentials *credentials)
 {
-	const char *path = aws_getenv(shared->variable);
-	ProfileFileError error;
-	ProfileFile *file;
-	size_t length;
-	char *bytes;
+	const char *key_id = shared_files_get_of(resolver->files, kind, profile, "aws_access_key_id");
+	const char *secret = shared_files_get_of(resolver->files, kind, profile, "aws_secret_access_key");
 
-	path = expand_home(path != NULL ? path : shared->default_path);
-	bytes = read_bytes(path, &length);
-	if (bytes == NULL)
-	{
-		if (errno == ENOENT || errno == ENOTDIR)
-			return NULL;
-		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not read file \"%s\": %m", path)));
-	}
-	file = profile_file_parse(bytes, length, &error);
-	explicit_bzero(bytes, length);
-	free(bytes);
-	if (file == NULL && error.line > 0)
-		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not read file \"%s\"", path),
-						errdetail("Line %d: %s.", error.line, error.problem)));
-	if (file == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	return file;
+	if (key_id == NULL)
+		return false;
+	if (secret == NULL)
+		refuse_profile(profile, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+					   "aws_access_key_id is set, but aws_secret_access_key is not.", NULL);
+	credentials_set(
+		credentials, key_id, secret, shared_files_get_of(resolver->files, kind, profile, "aws_session_token"),
+		kind == PROFILE_CREDENTIALS_FILE ? "the shared credentials file" : "the shared config file");
+	return true;
 }
 
-/*
- * A copy of a setting; NULL: absent.  Raises nothing, for the file is to be
- * freed by the caller.
- */
-static char *
-copy_setting(const ProfileFile *file, const SharedFile *shared, const char *profile, const char *key,
-			 bool *out_of_memory)
-{
-	const char *value = profile_file_get(file, shared->kind, profile, key);
-	size_t size;
-	char *copy;
-
-	if (value == NULL || value[0] == '\0')
-		return NULL;
-	size = strlen(value) + 1;
-	copy = palloc_extended(size, MCXT_ALLOC_NO_OOM);
-	if (copy == NULL)
-		*out_of_memory = true;
-	else
-		memcpy(copy, value, size);
-	return copy;
-}
-
-/* The keys that one file has for the profile.  *has_profile: it is mentioned there. */
+/* Who signs for the role: another profile, or one of the other providers. */
 static void
-load_from_file(const SharedFile *shared, const char *profile, AwsCredentials *credentials, bool *has_profile)
+load_signer(Resolver *resolver, const char *profile, AwsCredentials *credentials)
 {
-	ProfileFile *file = open_shared_file(shared);
-	bool out_of_memory = false;
+	const char *source_profile = get(resolver, profile, "source_profile");
+	const char *credential_source = get(resolver, profile, "credential_source");
 
-	if (file == NULL)
+	if ((source_profile == NULL) == (credential_source == NULL))
+		refuse_profile(profile, ERRCODE_CONFIG_FILE_ERROR,
+					   source_profile == NULL
+						   ? "role_arn is set, but neither source_profile nor credential_source."
+						   : "Both source_profile and credential_source are set.",
+					   NULL);
+	if (source_profile != NULL)
+	{
+		if (!load_source(resolver, source_profile, credentials))
+			refuse_profile(profile, ERRCODE_CONFIG_FILE_ERROR,
+						   psprintf("Its source_profile has no credentials: %s.", whose(source_profile)),
+						   NULL);
 		return;
-	if (profile_file_has(file, shared->kind, profile))
-		*has_profile = true;
-	credentials->access_key_id = copy_setting(file, shared, profile, "aws_access_key_id", &out_of_memory);
-	credentials->secret_access_key =
-		copy_setting(file, shared, profile, "aws_secret_access_key", &out_of_memory);
-	credentials->session_token = copy_setting(file, shared, profile, "aws_session_token", &out_of_memory);
-	profile_file_free(file);
-	if (out_of_memory)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	}
+	for (int i = 0; i < (int) lengthof(sources); i++)
+	{
+		if (strcmp(sources[i].name, credential_source) != 0)
+			continue;
+		if (!sources[i].provider(resolver->chain, credentials))
+			refuse_profile(
+				profile, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+				psprintf("Its credential_source has no credentials.\n%s", resolver->chain->said.data), NULL);
+		return;
+	}
+	refuse_profile(profile, ERRCODE_CONFIG_FILE_ERROR,
+				   "credential_source must be Environment, Ec2InstanceMetadata or EcsContainer.", NULL);
 }
 
-bool
-aws_credentials_profile(AwsCredentials *credentials)
+static void
+assume_role(Resolver *resolver, const char *profile, AwsCredentials *credentials)
 {
-	bool named;
-	bool has_profile = false;
-	const char *profile = profile_name(&named);
+	AwsCredentials signer = {0};
+	StsAssume assume = {.whose = whose(profile),
+						.role_arn = get(resolver, profile, "role_arn"),
+						.session_name = get(resolver, profile, "role_session_name"),
+						.external_id = get(resolver, profile, "external_id"),
+						.duration = get(resolver, profile, "duration_seconds"),
+						.signer = &signer};
 
-	for (int i = 0; i < (int) lengthof(shared_files); i++)
+	if (get(resolver, profile, "mfa_serial") != NULL)
+		refuse_profile(profile, ERRCODE_CONFIG_FILE_ERROR,
+					   "It asks for a code of a multi-factor device (mfa_serial), which a server has not.",
+					   "Use a role whose trust policy does not demand one.");
+	resolver->visited = lappend(resolver->visited, unconstify(char *, profile));
+	PG_TRY();
 	{
-		load_from_file(&shared_files[i], profile, credentials, &has_profile);
-		if (credentials->access_key_id != NULL && credentials->secret_access_key != NULL)
-		{
-			credentials->provider = shared_files[i].kind == PROFILE_CREDENTIALS_FILE
-										? "the shared credentials file"
-										: "the shared config file";
-			return true;
-		}
-		if (credentials->access_key_id != NULL)
-		{
-			aws_credentials_wipe(credentials);
-			ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-							errmsg("could not use the AWS credentials of profile \"%s\"", profile),
-							errdetail("aws_access_key_id is set, but aws_secret_access_key is not.")));
-		}
-		aws_credentials_wipe(credentials);
+		load_signer(resolver, profile, &signer);
+		credentials_check(&signer);
+		sts_assume_role(resolver->chain, &assume, credentials);
 	}
-	if (named)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-						has_profile ? errmsg("could not find AWS credentials in profile \"%s\"", profile)
-									: errmsg("could not find AWS profile \"%s\"", profile),
-						errdetail("The profile is named by %s.",
-								  rotate_profile[0] != '\0' ? "rotate_ext.profile" : "AWS_PROFILE"),
-						errhint("Write aws_access_key_id and aws_secret_access_key for the profile to "
-								"~/.aws/credentials of the operating system user that runs the server.")));
+	PG_FINALLY();
+	{
+		aws_credentials_wipe(&signer);
+	}
+	PG_END_TRY();
+}
+
+static bool
+assumes_role(const Resolver *resolver, const char *profile)
+{
+	return get(resolver, profile, "role_arn") != NULL &&
+		   get(resolver, profile, "web_identity_token_file") == NULL;
+}
+
+static void
+load_web_identity(Resolver *resolver, const char *profile, AwsCredentials *credentials)
+{
+	const char *role_arn = get(resolver, profile, "role_arn");
+
+	if (role_arn == NULL)
+		refuse_profile(profile, ERRCODE_CONFIG_FILE_ERROR,
+					   "web_identity_token_file is set, but role_arn is not.", NULL);
+	credentials_assume_by_web_identity(
+		resolver->chain, whose(profile), get(resolver, profile, "web_identity_token_file"), role_arn,
+		get(resolver, profile, "role_session_name"), get(resolver, profile, "duration_seconds"), credentials);
+}
+
+/* What a profile has besides a role to assume with other credentials. */
+static bool
+load_own(Resolver *resolver, const char *profile, AwsCredentials *credentials)
+{
+	const char *command = get(resolver, profile, "credential_process");
+
+	if (get(resolver, profile, "web_identity_token_file") != NULL)
+	{
+		load_web_identity(resolver, profile, credentials);
+		return true;
+	}
+	if (load_keys(resolver, PROFILE_CREDENTIALS_FILE, profile, credentials))
+		return true;
+	if (command != NULL)
+	{
+		credentials_from_process(whose(profile), command, credentials);
+		return true;
+	}
+	if (load_keys(resolver, PROFILE_CONFIG_FILE, profile, credentials))
+		return true;
+	if (get(resolver, profile, "sso_session") != NULL || get(resolver, profile, "sso_start_url") != NULL)
+		refuse_profile(profile, ERRCODE_CONFIG_FILE_ERROR,
+					   "It is one of IAM Identity Center (SSO), where a person has to sign in.",
+					   "Use a role of the machine, a profile with keys, role_arn or credential_process.");
 	return false;
 }
 
-char *
-aws_profile_setting(const char *key)
+static bool
+was_visited(const Resolver *resolver, const char *profile)
 {
-	ProfileFile *volatile files[lengthof(shared_files)] = {NULL};
-	bool named;
-	const char *profile = profile_name(&named);
-	char *volatile copy = NULL;
+	ListCell *cell;
+
+	foreach (cell, resolver->visited)
+	{
+		if (strcmp(lfirst(cell), profile) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Of a source_profile: keys count before a role, so that a profile may be its own source. */
+static bool
+load_source(Resolver *resolver, const char *profile, AwsCredentials *credentials)
+{
+	bool has_keys = get(resolver, profile, "aws_access_key_id") != NULL;
+
+	if (has_keys || !assumes_role(resolver, profile))
+		return load_own(resolver, profile, credentials);
+	if (was_visited(resolver, profile))
+		refuse_profile(profile, ERRCODE_CONFIG_FILE_ERROR, "By its source_profile it leads back to itself.",
+					   NULL);
+	assume_role(resolver, profile, credentials);
+	return true;
+}
+
+static bool
+load(Resolver *resolver, const char *profile, AwsCredentials *credentials)
+{
+	if (!assumes_role(resolver, profile))
+		return load_own(resolver, profile, credentials);
+	assume_role(resolver, profile, credentials);
+	return true;
+}
+
+pg_noreturn static void
+refuse_named(const Resolver *resolver, const char *profile, const char *named_by)
+{
+	ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+					shared_files_have(resolver->files, profile)
+						? errmsg("could not find AWS credentials in profile \"%s\"", profile)
+						: errmsg("could not find AWS profile \"%s\"", profile),
+					errdetail("The profile is named by %s.", named_by),
+					errhint("Write aws_access_key_id and aws_secret_access_key for the profile to "
+							"~/.aws/credentials of the operating system user that runs the server.")));
+}
+
+/*
+ * A profile that somebody named must be there.  rotate_ext.profile is the only
+ * provider where it is set; AWS_PROFILE may name a profile that has no more than
+ * a region, and the machine has a role.
+ */
+static bool
+load_named(Resolver *resolver, AwsCredentials *credentials)
+{
+	const char *named_by;
+	const char *profile = shared_files_profile(&named_by);
+
+	if (load(resolver, profile, credentials))
+		return true;
+	if (rotate_profile[0] != '\0' || (named_by != NULL && !shared_files_have(resolver->files, profile)))
+		refuse_named(resolver, profile, named_by);
+	return credentials_absent(resolver->chain, "Shared files", "%s has no credentials in \"%s\" and \"%s\"",
+							  whose(profile), shared_files_path(resolver->files, PROFILE_CREDENTIALS_FILE),
+							  shared_files_path(resolver->files, PROFILE_CONFIG_FILE));
+}
+
+bool
+credentials_from_profile(CredentialsChain *chain, AwsCredentials *credentials)
+{
+	Resolver resolver = {.chain = chain, .files = shared_files_open()};
+	volatile bool found = false;
 
 	PG_TRY();
 	{
-		const char *value;
-
-		for (int i = 0; i < (int) lengthof(shared_files); i++)
-			files[i] = open_shared_file(&shared_files[i]);
-		value = profile_files_get(files[0], files[1], profile, key);
-		if (value != NULL && value[0] != '\0')
-			copy = pstrdup(value);
+		found = load_named(&resolver, credentials);
 	}
 	PG_FINALLY();
 	{
-		for (int i = 0; i < (int) lengthof(shared_files); i++)
-			profile_file_free(files[i]);
+		shared_files_close(resolver.files);
 	}
 	PG_END_TRY();
-	return copy;
-}
-
-char *
-aws_profile_region(void)
-{
-	return aws_profile_setting("region");
-}
-
-char *
-aws_profile_service_setting(const char *services, const char *service, const char *key)
-{
-	ProfileFile *file = open_shared_file(&shared_files[lengthof(shared_files) - 1]);
-	char *volatile copy = NULL;
-
-	PG_TRY();
-	{
-		const char *value;
-		size_t length;
-
-		if (file == NULL || !profile_file_has_services(file, services))
-			ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR),
-							errmsg("could not find section \"[services %s]\" in the shared AWS config file",
-								   services),
-							errdetail("The AWS profile in use names it.")));
-		value = profile_file_get_service(file, services, service, key, &length);
-		if (value != NULL && length > 0)
-			copy = pnstrdup(value, length);
-	}
-	PG_FINALLY();
-	{
-		profile_file_free(file);
-	}
-	PG_END_TRY();
-	return copy;
+	return found;
 }

@@ -66,8 +66,17 @@ load_credentials(SmClient *client)
 {
 	MemoryContext caller = MemoryContextSwitchTo(client->context);
 
-	aws_credentials_load(&client->credentials);
+	aws_credentials_load(&client->credentials, client->http, client->region);
 	client->credentials_loads++;
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+renew_credentials(SmClient *client)
+{
+	MemoryContext caller = MemoryContextSwitchTo(client->context);
+
+	aws_credentials_renew(&client->credentials, client->http, client->region);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -85,11 +94,11 @@ sm_open(const char *region)
 	client->wipe.arg = client;
 	MemoryContextRegisterResetCallback(context, &client->wipe);
 
-	client->region = aws_config_region(region);
-	aws_config_endpoint(SERVICE, client->region, &client->endpoint);
-	load_credentials(client);
 	secret_value_init();
 	client->http = http_open(aws_config_ca_bundle());
+	client->region = aws_config_region(region, client->http);
+	aws_config_endpoint(SERVICE, client->region, &client->endpoint);
+	load_credentials(client);
 	MemoryContextSwitchTo(caller);
 	return client;
 }
@@ -157,8 +166,7 @@ start_attempt(Attempt *attempt)
 	SmClient *client = call->client;
 	HttpRequest *request = &attempt->request;
 
-	if (!aws_credentials_are_fresh(&client->credentials))
-		load_credentials(client);
+	renew_credentials(client);
 	memset(request, 0, sizeof(*request));
 	request->endpoint = &client->endpoint;
 	request->headers = attempt->headers;

@@ -142,9 +142,14 @@ with_env(AWS_PROFILE => undef);
 refused({
 	sqlstate => '28000',
 	message => 'could not find AWS credentials',
-	detail => 'Neither the server\'s environment (AWS_ACCESS_KEY_ID) nor the shared credentials and config files hold any.',
-	hint => 'Set rotate_ext.profile, or write the credentials to ~/.aws/credentials of the operating system user that runs '
-	  . 'the server.'
+	detail => join("\n",
+		'Environment: AWS_ACCESS_KEY_ID is not set.',
+		'Web identity: AWS_WEB_IDENTITY_TOKEN_FILE is not set.',
+		"Shared files: profile \"default\" has no credentials in \"$file\" and \"$config\".",
+		'Container: neither AWS_CONTAINER_CREDENTIALS_RELATIVE_URI nor AWS_CONTAINER_CREDENTIALS_FULL_URI is set.',
+		'EC2 instance metadata service: it is switched off by AWS_EC2_METADATA_DISABLED.'),
+	hint => 'Give the machine, the pod or the task a role, or set rotate_ext.profile, or write the credentials to '
+	  . '~/.aws/credentials of the operating system user that runs the server.'
 }, 'no credentials at all');
 
 # The environment comes before the files.
