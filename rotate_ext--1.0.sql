@@ -127,6 +127,17 @@ RETURNS record
 AS 'MODULE_PATHNAME', 'rotate_abandon'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 
+/* With whose AWS credentials, and where, rotations of this server are done. */
+CREATE FUNCTION @extschema@.rotate_credentials(
+	OUT provider text,
+	OUT access_key_last4 text,
+	OUT expires timestamptz,
+	OUT region text,
+	OUT endpoint text)
+RETURNS record
+AS 'MODULE_PATHNAME', 'rotate_credentials'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+
 /* Is a rotation of the role under way, in any database of the cluster? */
 CREATE FUNCTION @extschema@.rotate_is_running(role_oid oid)
 RETURNS boolean
@@ -208,6 +219,7 @@ REVOKE ALL ON FUNCTION
 	@extschema@.rotate_now(text, boolean, boolean),
 	@extschema@.rotate_event(jsonb),
 	@extschema@.rotate_abandon(text),
+	@extschema@.rotate_credentials(),
 	@extschema@.rotate_is_running(oid),
 	@extschema@.rotate_recovery()
 FROM PUBLIC;

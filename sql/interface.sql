@@ -18,6 +18,7 @@ SELECT rotate_register('prod/app');
 SELECT rotate_unregister('prod/app');
 SELECT rotate_enable('prod/app');
 SELECT rotate_abandon('prod/app');
+SELECT rotate_credentials();
 SELECT rotate_is_running(10);
 SELECT * FROM rotate_status;
 SELECT * FROM rotate_history;

@@ -420,6 +420,9 @@ run(Rotation *rotation)
 			open_run(rotation);
 			rotation_abandon(rotation);
 			break;
+		case OPERATION_CREDENTIALS:
+			rotation_show_access(rotation);
+			return;
 	}
 
 	result->secret = rotation->registration->secret;

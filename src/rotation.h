@@ -29,7 +29,8 @@ typedef enum RotationOperation
 	OPERATION_REGISTER,
 	OPERATION_RECOVER,  /* the launcher's: finish or repair what is unfinished, begin nothing */
 	OPERATION_LIST_DUE, /* the launcher's: which secrets are due; no rotation */
-	OPERATION_ABANDON
+	OPERATION_ABANDON,
+	OPERATION_CREDENTIALS /* load the AWS credentials, and tell whose they are */
 } RotationOperation;
 
 /* AWS's limits of the tokens in an event. */
@@ -87,6 +88,16 @@ typedef struct DueSecret
 	bool busy; /* it is being rotated: ask again at due_at */
 } DueSecret;
 
+/* OPERATION_CREDENTIALS: what AWS is asked with, and where. */
+typedef struct RotationAccess
+{
+	char *provider;
+	char *access_key_last4; /* NULL: the key's ID is too short to show a part of it */
+	int64 expires;          /* Unix time; 0: never */
+	char *region;
+	char *endpoint;
+} RotationAccess;
+
 /* What comes back.  Strings are palloc'd, or NULL where they do not apply.  No secret is among them. */
 typedef struct RotationResult
 {
@@ -104,6 +115,7 @@ typedef struct RotationResult
 	int64 total_us;
 	List *notices; /* of RotationNotice */
 	List *due;     /* of DueSecret; OPERATION_LIST_DUE */
+	RotationAccess access;
 } RotationResult;
 
 /*

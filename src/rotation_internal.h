@@ -204,6 +204,9 @@ extern Registration *rotation_register(Rotation *rotation);
 extern void rotation_begin_record(Rotation *rotation);
 extern void rotation_end_record(Rotation *rotation, const ErrorData *error);
 
+/* access.c */
+extern void rotation_show_access(Rotation *rotation);
+
 /* rotation_abandon.c */
 extern void rotation_abandon(Rotation *rotation);
 

@@ -132,6 +132,11 @@ worker_message_result(StringInfo buf, const RotationResult *result)
 	pq_sendint64(buf, result->lockout_us);
 	pq_sendint64(buf, result->total_us);
 	put_due(buf, result->due);
+	put_string(buf, result->access.provider);
+	put_string(buf, result->access.access_key_last4);
+	pq_sendint64(buf, result->access.expires);
+	put_string(buf, result->access.region);
+	put_string(buf, result->access.endpoint);
 }
 
 void
@@ -184,5 +189,10 @@ worker_message_read(const char *data, Size length)
 	result->lockout_us = pq_getmsgint64(&buf);
 	result->total_us = pq_getmsgint64(&buf);
 	result->due = get_due(&buf);
+	result->access.provider = get_string(&buf);
+	result->access.access_key_last4 = get_string(&buf);
+	result->access.expires = pq_getmsgint64(&buf);
+	result->access.region = get_string(&buf);
+	result->access.endpoint = get_string(&buf);
 	return result;
 }

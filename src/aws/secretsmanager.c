@@ -28,6 +28,9 @@
 #define CONTENT_TYPE "application/x-amz-json-1.1"
 #define NHEADERS 6
 
+/* AWS's own have 16 to 128 characters. */
+#define MIN_KEY_ID 16
+
 #define RETRY_TOKENS 500
 #define RETRY_COST 5
 #define TIMEOUT_RETRY_COST 10
@@ -113,6 +116,23 @@ const char *
 sm_region(const SmClient *client)
 {
 	return client->region;
+}
+
+const char *
+sm_endpoint_url(const SmClient *client)
+{
+	return client->endpoint.url;
+}
+
+char *
+sm_credentials(const SmClient *client, char **access_key_last4, int64 *expires)
+{
+	const AwsCredentials *credentials = &client->credentials;
+	size_t length = strlen(credentials->access_key_id);
+
+	*access_key_last4 = length >= MIN_KEY_ID ? pstrdup(credentials->access_key_id + length - 4) : NULL;
+	*expires = (int64) credentials->expires;
+	return pstrdup(credentials->provider);
 }
 
 static void

@@ -107,6 +107,13 @@ extern SmClient *sm_open(const char *region);
 extern void sm_close(SmClient *client);
 
 extern const char *sm_region(const SmClient *client);
+extern const char *sm_endpoint_url(const SmClient *client);
+
+/*
+ * Whose credentials they are, palloc'd, with the last four characters of the access
+ * key's ID (NULL where it is too short for that) and when they expire, in Unix time (0: never).
+ */
+extern char *sm_credentials(const SmClient *client, char **access_key_last4, int64 *expires);
 
 /*
  * Prepare a call; it lives until sm_call_free() or the client's end.  Strings
