@@ -127,6 +127,18 @@ RETURNS record
 AS 'MODULE_PATHNAME', 'rotate_abandon'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 
+/* Back to AWSPREVIOUS, in the database and in the labels. */
+CREATE FUNCTION @extschema@.rotate_rollback(
+	INOUT secret text,
+	OUT role text,
+	OUT version_id text,
+	OUT outcome text,
+	OUT lockout interval,
+	OUT total interval)
+RETURNS record
+AS 'MODULE_PATHNAME', 'rotate_rollback'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+
 /* With whose AWS credentials, and where, rotations of this server are done. */
 CREATE FUNCTION @extschema@.rotate_credentials(
 	OUT provider text,
@@ -219,6 +231,7 @@ REVOKE ALL ON FUNCTION
 	@extschema@.rotate_now(text, boolean, boolean),
 	@extschema@.rotate_event(jsonb),
 	@extschema@.rotate_abandon(text),
+	@extschema@.rotate_rollback(text),
 	@extschema@.rotate_credentials(),
 	@extschema@.rotate_is_running(oid),
 	@extschema@.rotate_recovery()

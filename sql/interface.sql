@@ -18,6 +18,7 @@ SELECT rotate_register('prod/app');
 SELECT rotate_unregister('prod/app');
 SELECT rotate_enable('prod/app');
 SELECT rotate_abandon('prod/app');
+SELECT rotate_rollback('prod/app');
 SELECT rotate_credentials();
 SELECT rotate_is_running(10);
 SELECT * FROM rotate_status;
@@ -36,11 +37,13 @@ SELECT rotate_now('prod/app');
 RESET ROLE;
 
 -- who may trigger is not thereby allowed to register
-GRANT EXECUTE ON FUNCTION rotate_now(text, boolean, boolean), rotate_abandon(text) TO regress_rotate_nobody;
+GRANT EXECUTE ON FUNCTION rotate_now(text, boolean, boolean), rotate_abandon(text), rotate_rollback(text) TO regress_rotate_nobody;
 SET ROLE regress_rotate_nobody;
 SELECT rotate_now('prod/app');
 \echo :LAST_ERROR_SQLSTATE
 SELECT rotate_abandon('prod/app');
+\echo :LAST_ERROR_SQLSTATE
+SELECT rotate_rollback('prod/app');
 \echo :LAST_ERROR_SQLSTATE
 SELECT rotate_register('prod/app');
 RESET ROLE;
@@ -61,6 +64,8 @@ SELECT rotate_register('prod/app', login_host => repeat('h', 256));
 SELECT rotate_unregister('prod/app');
 SELECT rotate_enable('prod/app');
 SELECT rotate_abandon('prod/app');
+SELECT rotate_rollback('prod/app');
+SELECT rotate_rollback(NULL) IS NULL AS is_null;
 
 -- a transaction that has already written
 BEGIN;
@@ -70,6 +75,10 @@ ROLLBACK;
 BEGIN;
 CREATE TABLE regress_rotate_written ();
 SELECT rotate_abandon('prod/app');
+ROLLBACK;
+BEGIN;
+CREATE TABLE regress_rotate_written ();
+SELECT rotate_rollback('prod/app');
 ROLLBACK;
 
 -- settings decide who gets a secret: neither a session nor a database owner may set them

@@ -36,6 +36,7 @@ PG_FUNCTION_INFO_V1(rotate_unregister);
 PG_FUNCTION_INFO_V1(rotate_enable);
 PG_FUNCTION_INFO_V1(rotate_now);
 PG_FUNCTION_INFO_V1(rotate_abandon);
+PG_FUNCTION_INFO_V1(rotate_rollback);
 PG_FUNCTION_INFO_V1(rotate_is_running);
 PG_FUNCTION_INFO_V1(rotate_recovery);
 
@@ -388,6 +389,29 @@ rotate_abandon(PG_FUNCTION_ARGS)
 	set_text(&values[0], &nulls[0], result->secret);
 	set_text(&values[1], &nulls[1], result->version_id);
 	set_text(&values[2], &nulls[2], result->outcome);
+	PG_RETURN_DATUM(make_row(fcinfo, values, nulls));
+}
+
+Datum
+rotate_rollback(PG_FUNCTION_ARGS)
+{
+	RotationOrder order;
+	RotationResult *result;
+	Datum values[6];
+	bool nulls[6] = {0};
+
+	api_check_primary("rotate_rollback");
+	api_check_nothing_written("rotate_rollback");
+	api_begin_order(&order, OPERATION_ROLLBACK);
+	api_copy_secret(order.secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	result = worker_perform(&order, api_find_turn(&order));
+
+	set_text(&values[0], &nulls[0], result->secret);
+	set_text(&values[1], &nulls[1], result->role);
+	set_text(&values[2], &nulls[2], result->version_id);
+	set_text(&values[3], &nulls[3], result->outcome);
+	set_interval(&values[4], &nulls[4], result->lockout_us);
+	set_interval(&values[5], &nulls[5], result->total_us);
 	PG_RETURN_DATUM(make_row(fcinfo, values, nulls));
 }
 

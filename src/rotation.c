@@ -205,6 +205,8 @@ name_outcome(const Rotation *rotation)
 {
 	const RotationFacts *facts = &rotation->facts;
 
+	if (rotation->order->operation == OPERATION_ROLLBACK)
+		return "rolled back";
 	/* by our move, or by whoever else moved the label to the version made here */
 	if (facts->move == MOVE_SUCCEEDED || (facts->created_pending && facts->pending_is_current))
 		return facts->created_pending ? "rotated" : "completed";
@@ -227,14 +229,17 @@ static void
 rotate(Rotation *rotation)
 {
 	RotationAction action;
+	bool done = false;
 	int actions = 0;
 
 	set_asked_facts(rotation);
 	rotation_observe(rotation);
 	appendStringInfo(&rotation->phases, "{\"action\": \"OBSERVE\", \"at_ms\": 0, \"ms\": %.3f}",
 					 rotation_elapsed_ms(rotation));
+	if (rotation->order->operation == OPERATION_ROLLBACK)
+		done = !rotation_rollback(rotation);
 
-	for (;;)
+	while (!done)
 	{
 		CHECK_FOR_INTERRUPTS();
 		choose_recovery(rotation);
@@ -332,8 +337,8 @@ explain_unanswered_move(const Rotation *rotation, ErrorData *error)
 				 "The run ended with: %s",
 				 rotation->registration->role_name, rotation->move_to, error->message);
 	error->message = psprintf("could not learn whether AWSCURRENT of secret \"%s\" was moved", secret);
-	error->hint =
-		psprintf("Call rotate_now('%s') again: it looks where the label is, and goes on from there.", secret);
+	error->hint = psprintf("Call %s('%s') again: it looks where the label is, and goes on from there.",
+						   rotation_function(rotation), secret);
 }
 
 /* A run is cancelled by its time limit and by SIGTERM, too. */
@@ -387,6 +392,7 @@ fail(Rotation *rotation)
 	(void) set_config_option("synchronous_commit", "local", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0,
 							 false);
 	(void) try_step(rotation, restore_after_error, error);
+	(void) try_step(rotation, rotation_rollback_undo, error);
 	(void) try_step(rotation, rotation_end_record, error);
 	close_run(rotation);
 	ReThrowError(error);
@@ -403,6 +409,11 @@ run(Rotation *rotation)
 		case OPERATION_EVENT:
 		case OPERATION_RECOVER:
 			rotation->verb = "rotate";
+			open_run(rotation);
+			rotate(rotation);
+			break;
+		case OPERATION_ROLLBACK:
+			rotation->verb = "roll back";
 			open_run(rotation);
 			rotate(rotation);
 			break;

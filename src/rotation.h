@@ -30,6 +30,7 @@ typedef enum RotationOperation
 	OPERATION_RECOVER,  /* the launcher's: finish or repair what is unfinished, begin nothing */
 	OPERATION_LIST_DUE, /* the launcher's: which secrets are due; no rotation */
 	OPERATION_ABANDON,
+	OPERATION_ROLLBACK,
 	OPERATION_CREDENTIALS /* load the AWS credentials, and tell whose they are */
 } RotationOperation;
 

@@ -188,13 +188,16 @@ refuse_password(const Rotation *rotation, VersionRef ref, const ErrorData *error
 {
 	const char *hint = error->hint;
 
-	if (hint == NULL && ref == VERSION_PENDING)
+	if (hint == NULL && ref == VERSION_PENDING && rotation->order->operation == OPERATION_ROLLBACK)
+		hint = psprintf("It was taken once, by other rules. Call rotate_now('%s') for a new password.",
+						ROTATION_SECRET(rotation));
+	else if (hint == NULL && ref == VERSION_PENDING)
 		hint = psprintf("Call rotate_abandon('%s') to give this version up; rotate_now() then makes another.",
 						ROTATION_SECRET(rotation));
 	ereport(ERROR,
 			(errcode(error->sqlerrcode),
-			 errmsg("could not rotate secret \"%s\": the password of its %s version was refused: %s",
-					ROTATION_SECRET(rotation), version_ref_label(ref), error->message),
+			 errmsg("could not %s secret \"%s\": the password of its %s version was refused: %s",
+					rotation->verb, ROTATION_SECRET(rotation), rotation_label(rotation, ref), error->message),
 			 error->detail ? errdetail_internal("%s", error->detail) : 0, hint ? errhint("%s", hint) : 0));
 }
 

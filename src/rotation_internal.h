@@ -50,11 +50,24 @@ typedef struct TriedLogin
 	LoginResult result;
 } TriedLogin;
 
+/* rotate_rollback(): where AWSPENDING is to go, and how far that is. */
+typedef struct RollbackState
+{
+	char *target;          /* version id; NULL: nothing was sent */
+	char *begun;           /* what an earlier run had begun, or NULL */
+	char *from;            /* where AWSPENDING is to be put back; NULL: on no version */
+	bool moved_label;      /* AWSPENDING is on the target */
+	bool label_may_arrive; /* some request was never answered */
+	int tries;
+	uint8 verifier_hash[VERIFIER_HASH_LEN]; /* of the role when AWSPENDING had been moved */
+	bool role_had_target;                   /* and whether that was the target's password */
+} RollbackState;
+
 typedef struct Rotation
 {
 	MemoryContext context; /* of the run */
 	const RotationOrder *order;
-	const char *verb; /* "rotate", "register" or "abandon": what could not be done */
+	const char *verb; /* "rotate", "register", "abandon" or "roll back": what could not be done */
 	RotationResult *result;
 	Registration *registration;
 	SmClient *client;
@@ -89,6 +102,7 @@ typedef struct Rotation
 	int looks_again;      /* at the labels, which were out of date */
 	int requests;         /* sent to Secrets Manager */
 	bool timed_out;       /* it took longer than rotate_ext.worker_timeout */
+	RollbackState rollback;
 
 	char tls[16];          /* of the last login proved */
 	StringInfoData phases; /* JSON array without its brackets */
@@ -177,12 +191,21 @@ extern void rotation_restore(Rotation *rotation);
 /* rotation_refuse.c: turn a refusal into an error. */
 pg_noreturn extern void rotation_refuse(Rotation *rotation, RotationAction action);
 
+/* The value of this version can't be used: say why. */
+pg_noreturn extern void rotation_refuse_value(const Rotation *rotation, VersionRef ref);
+
 /* Text for what secret_value_parse() found wrong; no input is in it. */
 extern VersionProblem *version_problem_from_parse(const SecretValueError *error);
 
 /* The secret as the user knows it, for messages. */
 #define ROTATION_SECRET(rotation) \
 	((rotation)->registration ? (rotation)->registration->secret : (rotation)->order->secret)
+
+/* "rotate_rollback" or "rotate_now": what to call again.  Static. */
+extern const char *rotation_function(const Rotation *rotation);
+
+/* The label that a person knows the version by: a rollback's pending version is AWSPREVIOUS's to them.  Static. */
+extern const char *rotation_label(const Rotation *rotation, VersionRef ref);
 
 /* What can be known from the description alone: is this a secret that we may rotate?  Raises otherwise. */
 extern void rotation_check_description(const Rotation *rotation, const SmDescription *description);
@@ -209,5 +232,15 @@ extern void rotation_show_access(Rotation *rotation);
 
 /* rotation_abandon.c */
 extern void rotation_abandon(Rotation *rotation);
+
+/*
+ * rotation_rollback.c: once everything is observed, move AWSPENDING to
+ * AWSPREVIOUS's version; the facts are then those of a rotation to it.  False:
+ * an earlier, interrupted rollback has got there already.
+ */
+extern bool rotation_rollback(Rotation *rotation);
+
+/* After the error that ended it: put AWSPENDING back where it was, where that is right. */
+extern void rotation_rollback_undo(Rotation *rotation, const ErrorData *error);
 
 #endif /* ROTATE_EXT_ROTATION_INTERNAL_H */

@@ -481,6 +481,9 @@ observe_secret(Rotation *rotation)
 	facts->rotation_enabled = describe->description.rotation_enabled;
 	sm_call_free(describe);
 
+	/* a rollback has moved AWSPENDING to its version; on another one it is somebody else's, to be left alone */
+	if (rotation->rollback.moved_label && !same_id(versions[VERSION_PENDING].id, rotation->rollback.target))
+		versions[VERSION_PENDING].id = NULL;
 	facts->pending_is_current = same_id(versions[VERSION_PENDING].id, versions[VERSION_CURRENT].id);
 	facts->token = find_token(rotation);
 	return observe_values(rotation);
@@ -492,7 +495,12 @@ needs_previous(const Rotation *rotation)
 {
 	const RotationFacts *facts = &rotation->facts;
 
-	return rotation->versions[VERSION_PREVIOUS].id != NULL && !facts->role_has[VERSION_CURRENT] &&
+	if (rotation->versions[VERSION_PREVIOUS].id == NULL)
+		return false;
+	/* to be AWSPENDING's */
+	if (rotation->order->operation == OPERATION_ROLLBACK && !facts->created_pending)
+		return true;
+	return !facts->role_has[VERSION_CURRENT] &&
 		   !(facts->role_has[VERSION_PENDING] && (facts->pending_written_by_us || !facts->own_pending_only));
 }
 

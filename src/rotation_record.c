@@ -34,9 +34,8 @@ void
 rotation_begin_record(Rotation *rotation)
 {
 	static const char *const sources[] = {
-		[OPERATION_ROTATE] = "rotate_now",
-		[OPERATION_REGISTER] = "rotate_register",
-		[OPERATION_ABANDON] = "rotate_abandon",
+		[OPERATION_ROTATE] = "rotate_now",           [OPERATION_REGISTER] = "rotate_register",
+		[OPERATION_ABANDON] = "rotate_abandon",      [OPERATION_ROLLBACK] = STORE_SOURCE_ROLLBACK,
 		[OPERATION_RECOVER] = STORE_SOURCE_LAUNCHER,
 	};
 	static const char *const steps[] = {
@@ -90,7 +89,11 @@ plan_retry(const Rotation *rotation, const ErrorData *error)
 	if (!open && operation != OPERATION_RECOVER && (rotation->begun == NULL || operation == OPERATION_EVENT))
 		return 0;
 
-	class = rotation->timed_out ? RETRY_SOON : retry_class(unpack_sql_state(error->sqlerrcode));
+	/* what an earlier run had begun is no worse for a rollback that did not come about */
+	if (operation == OPERATION_ROLLBACK && !open && rotation->rollback.target == NULL)
+		class = RETRY_SOON;
+	else
+		class = rotation->timed_out ? RETRY_SOON : retry_class(unpack_sql_state(error->sqlerrcode));
 	if (class == RETRY_NEVER && open)
 		class = RETRY_FEW;
 	delay = retry_delay_ms(class, rotation->attempt, pg_prng_double(&pg_global_prng_state));

@@ -82,6 +82,20 @@ rotation_commit(void)
 	MemoryContextSwitchTo(context);
 }
 
+const char *
+rotation_function(const Rotation *rotation)
+{
+	return rotation->order->operation == OPERATION_ROLLBACK ? "rotate_rollback" : "rotate_now";
+}
+
+const char *
+rotation_label(const Rotation *rotation, VersionRef ref)
+{
+	if (ref == VERSION_PENDING && rotation->facts.created_pending && rotation->rollback.target != NULL)
+		ref = VERSION_PREVIOUS;
+	return version_ref_label(ref);
+}
+
 double
 rotation_elapsed_ms(const Rotation *rotation)
 {

@@ -76,8 +76,9 @@ typedef struct LastRun
 	TimestampTz retry_at; /* 0: never */
 } LastRun;
 
-/* rotate_run.source of what the launcher has started. */
+/* rotate_run.source of what the launcher has started, and of rotate_rollback(). */
 #define STORE_SOURCE_LAUNCHER "launcher"
+#define STORE_SOURCE_ROLLBACK "rotate_rollback"
 
 /* The row for a secret's name or ARN, or NULL. */
 extern Registration *store_find_registration(const char *secret);
@@ -108,6 +109,9 @@ extern void store_run_registered(int64 run_id, const Registration *registration)
 /* We are about to write this version's value; NULL: we could not. */
 extern void store_run_creates(int64 run_id, const char *version_id);
 
+/* What we were about to is not to be; begun is the version of an earlier run that is still to be finished, or NULL. */
+extern void store_run_gives_up(int64 run_id, const char *begun);
+
 /* We are about to set the role's password to this version's. */
 extern void store_run_intends(int64 run_id, const char *version_id);
 
@@ -129,6 +133,15 @@ extern List *store_list_last_runs(const char *system_identifier);
 
 /* extversion of the extension, or NULL where it is not installed here. */
 extern char *store_extension_version(void);
+
+/*
+ * The version that the latest rotate_rollback() before this run was to go back
+ * to, where its end is not a success; NULL where there is none.
+ */
+extern char *store_open_rollback(const char *arn, int64 run_id);
+
+/* Where our latest successful run has moved AWSCURRENT to, or NULL. */
+extern char *store_moved_to(const char *arn);
 
 /* Did we write this version's value? */
 extern bool store_created_version(const char *arn, const char *version_id);

@@ -119,6 +119,14 @@ store_run_creates(int64 run_id, const char *version_id)
 }
 
 void
+store_run_gives_up(int64 run_id, const char *begun)
+{
+	update_run_version(
+		run_id, "UPDATE %s.rotate_run SET created_version_id = $2, version_id = NULL WHERE run_id = $1",
+		begun, NULL);
+}
+
+void
 store_run_intends(int64 run_id, const char *version_id)
 {
 	update_run_version(run_id, "UPDATE %s.rotate_run SET version_id = $2 WHERE run_id = $1", version_id,
@@ -231,12 +239,12 @@ store_is_unrecorded_move(const char *arn, const char *version_id)
 	store_begin(&scope);
 	store_add_text(&args, arn);
 	store_add_text(&args, version_id);
-	found =
-		store_execute(&scope,
-					  "SELECT 1 FROM %s.rotate_run r WHERE r.arn = $1 AND r.created_version_id = $2 "
-					  "AND NOT EXISTS (SELECT FROM %s.rotate_run m WHERE m.arn = $1 AND m.version_id = $2 "
-					  "AND m.outcome IN ('rotated', 'completed')) LIMIT 1",
-					  &args, SPI_OK_SELECT) > 0;
+	found = store_execute(
+				&scope,
+				"SELECT 1 FROM %s.rotate_run r WHERE r.arn = $1 AND r.created_version_id = $2 "
+				"AND NOT EXISTS (SELECT FROM %s.rotate_run m WHERE m.arn = $1 AND m.version_id = $2 "
+				"AND m.outcome IN ('rotated', 'completed', 'rolled back') AND m.run_id >= r.run_id) LIMIT 1",
+				&args, SPI_OK_SELECT) > 0;
 	store_finish(&scope);
 	return found;
 }
@@ -282,4 +290,43 @@ store_list_last_runs(const char *system_identifier)
 	}
 	store_finish(&scope);
 	return runs;
+}
+
+/* An earlier run's unfinished version is in the row of a rollback, too: only its own is in both columns. */
+char *
+store_open_rollback(const char *arn, int64 run_id)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+	char *version_id = NULL;
+
+	store_begin(&scope);
+	store_add_text(&args, arn);
+	store_add_int8(&args, run_id, false);
+	if (store_execute(&scope,
+					  "SELECT CASE WHEN outcome IN ('failed', 'interrupted') THEN version_id END "
+					  "FROM %s.rotate_run WHERE arn = $1 AND run_id < $2 AND source = '" STORE_SOURCE_ROLLBACK
+					  "' AND version_id = created_version_id ORDER BY run_id DESC LIMIT 1",
+					  &args, SPI_OK_SELECT) > 0)
+		version_id = store_text(&scope, 0, 1);
+	store_finish(&scope);
+	return version_id;
+}
+
+char *
+store_moved_to(const char *arn)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+	char *version_id = NULL;
+
+	store_begin(&scope);
+	store_add_text(&args, arn);
+	if (store_execute(&scope,
+					  "SELECT version_id FROM %s.rotate_run WHERE arn = $1 "
+					  "AND outcome IN ('rotated', 'completed', 'rolled back') ORDER BY run_id DESC LIMIT 1",
+					  &args, SPI_OK_SELECT) > 0)
+		version_id = store_text(&scope, 0, 1);
+	store_finish(&scope);
+	return version_id;
 }
