@@ -482,6 +482,7 @@ rotation_restore(Rotation *rotation)
 	rotation->restored = true;
 	end_lockout(rotation);
 	rotation_forget_proofs(rotation);
+	rotation_derive_facts(rotation); /* or an error in what follows would have it done once more */
 
 	if (!restored)
 		ereport(WARNING,
