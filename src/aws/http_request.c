@@ -400,6 +400,8 @@ describe_problem(HttpRequest *request, CURLcode result)
 				 Min(request->connect_timeout, request->timeout));
 	else if (result == CURLE_COULDNT_CONNECT && os_errno != 0)
 		snprintf(problem, size, "could not connect: %s", strerror((int) os_errno));
+	else if (result == CURLE_SEND_FAIL_REWIND) /* refuse_rewind() is no news to a person */
+		strlcpy(problem, "Empty reply from server", size);
 	else if (problem[0] == '\0')
 		strlcpy(problem, curl_easy_strerror(result), size);
 }
