@@ -77,7 +77,7 @@ register_worker(dsm_segment *segment, BackgroundWorkerHandle **handle)
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	/* a standby rotates nothing, but may be asked for its credentials */
 	worker.bgw_start_time = shared->order.operation == OPERATION_CREDENTIALS ? BgWorkerStart_ConsistentState
-																			: BgWorkerStart_RecoveryFinished;
+																			 : BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	strlcpy(worker.bgw_library_name, "rotate_ext", sizeof(worker.bgw_library_name));
 	strlcpy(worker.bgw_function_name, "rotate_worker_main", sizeof(worker.bgw_function_name));
