@@ -31,6 +31,7 @@ PG_MODULE_MAGIC;
 char *rotate_region = NULL;
 char *rotate_endpoint_url = NULL;
 char *rotate_ca_bundle = NULL;
+char *rotate_https_proxy = NULL;
 char *rotate_profile = NULL;
 int rotate_use_fips_endpoint = ROTATE_SWITCH_AUTO;
 int rotate_use_dualstack_endpoint = ROTATE_SWITCH_AUTO;
@@ -100,6 +101,8 @@ rotate_define_gucs(void)
 		"auto: as AWS_USE_DUALSTACK_ENDPOINT says, then the profile.", &rotate_use_dualstack_endpoint);
 	define_string("rotate_ext.ca_bundle", "File of CA certificates that AWS endpoints are verified with.",
 				  "Empty: AWS_CA_BUNDLE, the profile's, then the system's.", &rotate_ca_bundle);
+	define_string("rotate_ext.https_proxy", "URL of the proxy to reach AWS through.",
+				  "Empty: HTTPS_PROXY. Hosts in NO_PROXY are reached without it.", &rotate_https_proxy);
 	define_string("rotate_ext.profile", "Profile in the shared AWS credentials and config files.",
 				  "Empty: the environment's keys, then AWS_PROFILE, then \"default\".", &rotate_profile);
 	define_string("rotate_ext.login_ca_file",

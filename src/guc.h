@@ -25,6 +25,7 @@ typedef enum RotateSwitch
 extern char *rotate_region;
 extern char *rotate_endpoint_url;
 extern char *rotate_ca_bundle;
+extern char *rotate_https_proxy;
 extern char *rotate_profile;
 extern int rotate_use_fips_endpoint;          /* a RotateSwitch */
 extern int rotate_use_dualstack_endpoint;     /* likewise */

@@ -186,3 +186,37 @@ aws_config_ca_bundle(void)
 
 	return file != NULL ? pstrdup(file) : aws_profile_setting("ca_bundle");
 }
+
+bool
+aws_config_proxy(AwsProxy *proxy, const char **no_proxy)
+{
+	/* as curl asks for them */
+	static const char *const variables[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"};
+	const char *source = "rotate_ext.https_proxy";
+	const char *url = rotate_https_proxy[0] != '\0' ? rotate_https_proxy : NULL;
+	AwsEndpointStatus status;
+
+	*no_proxy = aws_getenv("no_proxy");
+	if (*no_proxy == NULL)
+		*no_proxy = aws_getenv("NO_PROXY");
+	for (int i = 0; i < (int) lengthof(variables) && url == NULL; i++)
+		url = aws_getenv(source = variables[i]);
+	if (url == NULL)
+		return false;
+
+	status = aws_proxy_parse(url, proxy);
+	/* anyone can read a setting */
+	if (url == rotate_https_proxy && (proxy->user[0] != '\0' || proxy->password[0] != '\0'))
+		status = AWS_ENDPOINT_USER_INFO;
+	if (status == AWS_ENDPOINT_OK)
+		return true;
+	explicit_bzero(proxy, sizeof(*proxy));
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("could not use the proxy in %s", source),
+			 status == AWS_ENDPOINT_NOT_A_URL
+				 ? errdetail("The URL must begin with \"http://\" or \"https://\".")
+				 : errdetail("The URL %s.", aws_endpoint_problem(status)),
+			 status == AWS_ENDPOINT_USER_INFO
+				 ? errhint("Set HTTPS_PROXY in the server's environment where the proxy asks for a login.")
+				 : errhint("It has the form \"http://[user:password@]host:port\".")));
+}

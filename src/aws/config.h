@@ -42,6 +42,12 @@ extern void aws_config_endpoint(const char *service, const char *region, AwsEndp
 extern char *aws_config_ca_bundle(void);
 
 /*
+ * The proxy to reach AWS through, its login included: wipe it.  False: none.
+ * *no_proxy is NULL, or lists hosts that it is not asked for.
+ */
+extern bool aws_config_proxy(AwsProxy *proxy, const char **no_proxy);
+
+/*
  * credentials_profile.c: a setting of the profile in use, in lower case
  * ("region"), palloc'd: what the credentials file says, else the config file.
  * NULL: neither has it.

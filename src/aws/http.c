@@ -45,7 +45,7 @@ typedef struct WatchedSocket
 struct HttpClient
 {
 	CURLM *multi;
-	char *ca_file;       /* or NULL */
+	HttpWay way;
 	HttpRequest *active; /* list */
 	int nsockets;
 	WatchedSocket sockets[MAX_SOCKETS];
@@ -124,6 +124,8 @@ close_client(void *arg)
 
 	http_abort(client);
 	curl_multi_cleanup(client->multi);
+	if (client->way.proxy != NULL)
+		explicit_bzero(client->way.proxy, sizeof(AwsProxy));
 	for (int i = 0; i < MAX_CONNECTIONS; i++)
 		ReleaseExternalFD();
 }
@@ -134,7 +136,7 @@ http_open(const char *ca_file)
 	HttpClient *client = palloc0(sizeof(HttpClient));
 	bool ok;
 
-	client->ca_file = ca_file != NULL ? pstrdup(ca_file) : NULL;
+	client->way.ca_file = ca_file != NULL ? pstrdup(ca_file) : NULL;
 	client->timer = -1;
 	client->close.func = close_client;
 	client->close.arg = client;
@@ -158,13 +160,31 @@ http_open(const char *ca_file)
 }
 
 void
+http_use_proxy(HttpClient *client, const AwsProxy *proxy, const char *no_proxy)
+{
+	MemoryContext context = GetMemoryChunkContext(client);
+
+	client->way.no_proxy = MemoryContextStrdup(context, no_proxy != NULL ? no_proxy : "");
+	client->way.proxy = MemoryContextAlloc(context, sizeof(AwsProxy));
+	*client->way.proxy = *proxy;
+}
+
+const char *
+http_proxy_url(const HttpClient *client, const AwsEndpoint *endpoint)
+{
+	const AwsProxy *proxy = http_proxy_for(&client->way, endpoint, METADATA_NONE);
+
+	return proxy != NULL ? proxy->endpoint.url : NULL;
+}
+
+void
 http_start(HttpClient *client, HttpRequest *request)
 {
 	sigset_t saved;
 	bool ok;
 
 	block_signals(&saved);
-	ok = http_request_prepare(request, client->ca_file);
+	ok = http_request_prepare(request, &client->way);
 	if (ok && curl_multi_add_handle(client->multi, request->easy) != CURLM_OK)
 	{
 		http_request_release(request);

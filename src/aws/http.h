@@ -10,8 +10,9 @@
  * What a request may do is fixed: https, or plain http where the host is this
  * machine's loopback, or where it is a metadata service at one of its own
  * addresses; peer and name verified; no redirect followed; no proxy for loopback
- * and metadata services (else libcurl's environment variables: https_proxy,
- * no_proxy); answers of up to HTTP_MAX_ANSWER bytes, or fewer.
+ * and metadata services, and for others only the one that http_use_proxy() was
+ * told of, never libcurl's environment variables; answers of up to
+ * HTTP_MAX_ANSWER bytes, or fewer.
  *
  * Only ever used in a rotation worker: initialising libcurl in the postmaster
  * or an ordinary backend would interfere with other users of it there.
@@ -72,7 +73,7 @@ typedef struct HttpRequest
 	bool
 		sent; /* a part of the body (without one: of the request) may have left; false: certainly nothing did */
 	char problem
-		[256]; /* what happened where there was no answer, mostly in libcurl's words; not cleaned of odd characters */
+		[256]; /* what happened where there was no answer, mostly in libcurl's words, without a proxy's login; not cleaned of odd characters */
 	int status;
 	time_t date;          /* the Date header; -1: none */
 	char error_type[128]; /* the x-amzn-ErrorType header; "": none */
@@ -80,6 +81,7 @@ typedef struct HttpRequest
 	size_t answer_length;
 
 	/* http.c's own */
+	const AwsProxy *proxy; /* that it goes through, or NULL */
 	void *easy;
 	void *header_list;
 	size_t answer_size;
@@ -95,6 +97,15 @@ typedef struct HttpRequest
  * the file.
  */
 extern HttpClient *http_open(const char *ca_file);
+
+/*
+ * From here on requests go through the proxy (copied), but for hosts in
+ * no_proxy: a list as the variable NO_PROXY has it, or NULL.
+ */
+extern void http_use_proxy(HttpClient *client, const AwsProxy *proxy, const char *no_proxy);
+
+/* The URL, without user and password, of the proxy that an AWS endpoint is reached through; NULL: none. */
+extern const char *http_proxy_url(const HttpClient *client, const AwsEndpoint *endpoint);
 
 /* Zero the request first.  Raises errors only where memory is short. */
 extern void http_start(HttpClient *client, HttpRequest *request);

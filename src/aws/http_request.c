@@ -26,6 +26,7 @@
 #include <openssl/ssl.h>
 
 #include "aws/http_request.h"
+#include "core/no_proxy.h"
 #include "core/wiping.h"
 
 #define FIRST_ANSWER_SIZE 8192
@@ -246,6 +247,38 @@ make_header_list(HttpRequest *request)
 	return append_header(request, "Expect", "");
 }
 
+const AwsProxy *
+http_proxy_for(const HttpWay *way, const AwsEndpoint *endpoint, MetadataService metadata)
+{
+	if (way->proxy == NULL || metadata != METADATA_NONE || aws_host_is_loopback(endpoint->host) ||
+		no_proxy_matches(way->no_proxy, endpoint->host, endpoint->port))
+		return NULL;
+	return way->proxy;
+}
+
+/* Without a proxy libcurl must be told so, or it looks into the environment. */
+static bool
+set_proxy(CURL *easy, const AwsProxy *proxy, const char *ca_file)
+{
+	bool ok;
+
+	ok = curl_easy_setopt(easy, CURLOPT_PROXY, proxy != NULL ? proxy->endpoint.url : "") == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_NOPROXY, "") == CURLE_OK;
+	if (!ok || proxy == NULL)
+		return ok;
+	/* our headers, a session token among them, are for AWS alone */
+	ok = curl_easy_setopt(easy, CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_PROXY_SSL_VERIFYPEER, 1L) == CURLE_OK &&
+		 curl_easy_setopt(easy, CURLOPT_PROXY_SSL_VERIFYHOST, 2L) == CURLE_OK;
+	if (ok && (proxy->user[0] != '\0' || proxy->password[0] != '\0'))
+		ok = curl_easy_setopt(easy, CURLOPT_PROXYUSERNAME, proxy->user) == CURLE_OK &&
+			 curl_easy_setopt(easy, CURLOPT_PROXYPASSWORD, proxy->password) == CURLE_OK;
+	if (ok && proxy->endpoint.https && ca_file != NULL)
+		ok = curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, ca_file) == CURLE_OK &&
+			 curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL) == CURLE_OK;
+	return ok;
+}
+
 /* Who may be talked to, and how. */
 static bool
 set_trust_options(CURL *easy, const HttpRequest *request, const char *ca_file)
@@ -269,8 +302,7 @@ set_trust_options(CURL *easy, const HttpRequest *request, const char *ca_file)
 	if (ok && ca_file != NULL)
 		ok = curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file) == CURLE_OK &&
 			 curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK;
-	if (ok && (aws_host_is_loopback(request->endpoint->host) || request->metadata != METADATA_NONE))
-		ok = curl_easy_setopt(easy, CURLOPT_NOPROXY, "*") == CURLE_OK;
+	ok = ok && set_proxy(easy, request->proxy, ca_file);
 	if (ok && !https)
 		ok = curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_local_socket) == CURLE_OK &&
 			 curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, (void *) request) == CURLE_OK;
@@ -341,13 +373,15 @@ set_options(CURL *easy, HttpRequest *request, const char *ca_file)
 }
 
 bool
-http_request_prepare(HttpRequest *request, const char *ca_file)
+http_request_prepare(HttpRequest *request, const HttpWay *way)
 {
 	StaticAssertStmt(sizeof(request->problem) >= CURL_ERROR_SIZE, "libcurl's error text must fit");
 
 	request->date = -1;
+	request->proxy = http_proxy_for(way, request->endpoint, request->metadata);
 	request->easy = curl_easy_init();
-	if (request->easy != NULL && make_header_list(request) && set_options(request->easy, request, ca_file))
+	if (request->easy != NULL && make_header_list(request) &&
+		set_options(request->easy, request, way->ca_file))
 		return true;
 	http_request_release(request);
 	return false;
@@ -379,6 +413,35 @@ outcome_of(CURLcode result)
 }
 
 /*
+ * Libcurl's own words, but through a proxy: then they may quote its URL, which
+ * they get from us without a login, or what it has sent, and are kept only where
+ * they are about a certificate.
+ */
+static const char *
+words_of_libcurl(const HttpRequest *request, CURLcode result)
+{
+	/* refuse_rewind() is no news to a person */
+	if (result == CURLE_SEND_FAIL_REWIND)
+		return "Empty reply from server";
+	if (request->problem[0] != '\0' &&
+		(request->proxy == NULL || result == CURLE_PEER_FAILED_VERIFICATION ||
+		 result == CURLE_SSL_CONNECT_ERROR || result == CURLE_SSL_CACERT_BADFILE))
+		return request->problem;
+	return curl_easy_strerror(result);
+}
+
+/* What the proxy answered to CONNECT, where it was not a success; else 0. */
+static long
+refused_by_proxy(const HttpRequest *request)
+{
+	long status = 0;
+
+	if (request->proxy != NULL && !request->sent)
+		curl_easy_getinfo(request->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+	return status / 100 == 2 ? 0 : status;
+}
+
+/*
  * Say what happened, in libcurl's words but where they hold numbers that are
  * never the same twice.
  */
@@ -387,7 +450,10 @@ describe_problem(HttpRequest *request, CURLcode result)
 {
 	char *problem = request->problem;
 	size_t size = sizeof(request->problem);
+	char words[sizeof(request->problem)];
+	const char *way = request->proxy != NULL ? " through the proxy" : "";
 	long os_errno = 0;
+	long refused = refused_by_proxy(request);
 
 	curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_errno);
 	if (request->too_large)
@@ -396,14 +462,18 @@ describe_problem(HttpRequest *request, CURLcode result)
 	else if (request->outcome == HTTP_TIMED_OUT && request->sent)
 		snprintf(problem, size, "no answer within %ld ms", request->timeout);
 	else if (request->outcome == HTTP_TIMED_OUT)
-		snprintf(problem, size, "no connection within %ld ms",
+		snprintf(problem, size, "no connection%s within %ld ms", way,
 				 Min(request->connect_timeout, request->timeout));
+	else if (refused != 0)
+		snprintf(problem, size, "the proxy refused to connect: HTTP %ld", refused);
 	else if (result == CURLE_COULDNT_CONNECT && os_errno != 0)
-		snprintf(problem, size, "could not connect: %s", strerror((int) os_errno));
-	else if (result == CURLE_SEND_FAIL_REWIND) /* refuse_rewind() is no news to a person */
-		strlcpy(problem, "Empty reply from server", size);
-	else if (problem[0] == '\0')
-		strlcpy(problem, curl_easy_strerror(result), size);
+		snprintf(problem, size, "could not connect%s: %s", request->proxy != NULL ? " to the proxy" : "",
+				 strerror((int) os_errno));
+	else
+	{
+		strlcpy(words, words_of_libcurl(request, result), sizeof(words));
+		snprintf(problem, size, "%s%s", words, request->proxy != NULL ? " (through the proxy)" : "");
+	}
 }
 
 void
@@ -422,6 +492,8 @@ http_request_finish(HttpRequest *request, CURLcode result)
 		request->status = (int) status;
 		return;
 	}
+	if (refused_by_proxy(request) != 0)
+		request->outcome = HTTP_UNREACHABLE;
 	wipe_answer(request);
 	describe_problem(request, result);
 }

@@ -83,6 +83,18 @@ renew_credentials(SmClient *client)
 	MemoryContextSwitchTo(caller);
 }
 
+static void
+use_proxy(HttpClient *http)
+{
+	AwsProxy proxy;
+	const char *no_proxy;
+
+	if (!aws_config_proxy(&proxy, &no_proxy))
+		return;
+	http_use_proxy(http, &proxy, no_proxy);
+	explicit_bzero(&proxy, sizeof(proxy));
+}
+
 SmClient *
 sm_open(const char *region)
 {
@@ -99,6 +111,7 @@ sm_open(const char *region)
 
 	secret_value_init();
 	client->http = http_open(aws_config_ca_bundle());
+	use_proxy(client->http);
 	client->region = aws_config_region(region, client->http);
 	aws_config_endpoint(SERVICE, client->region, &client->endpoint);
 	load_credentials(client);

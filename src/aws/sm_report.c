@@ -95,6 +95,10 @@ hint_for(const SmCall *call)
 			if (call->error.sent)
 				return pstrdup("Secrets Manager was reached, but its answer was not. Try again later; look "
 							   "for a proxy or a firewall in between.");
+			if (http_proxy_url(call->client->http, &call->client->endpoint) != NULL)
+				return pstrdup("Secrets Manager can't be reached through the proxy. It is set by "
+							   "rotate_ext.https_proxy or HTTPS_PROXY; hosts that NO_PROXY lists are reached "
+							   "without it.");
 			return pstrdup(
 				"Secrets Manager can't be reached from the database server. In a private network it needs a "
 				"VPC endpoint or a NAT gateway; rotate_ext.endpoint_url sets another address.");
@@ -143,14 +147,18 @@ hint_for(const SmCall *call)
 static char *
 detail_for(const SmCall *call)
 {
+	const char *proxy;
+
 	switch (call->error.class)
 	{
 		case AWS_CONNECTION:
 		case AWS_TIMEOUT:
 		case AWS_UNTRUSTED:
 		case AWS_BAD_ANSWER:
-			return psprintf("The endpoint is \"%s\"; attempts: %d.", call->client->endpoint.url,
-							call->attempts);
+			proxy = http_proxy_url(call->client->http, &call->client->endpoint);
+			return psprintf("The endpoint is \"%s\"%s%s%s; attempts: %d.", call->client->endpoint.url,
+							proxy != NULL ? ", the proxy \"" : "", proxy != NULL ? proxy : "",
+							proxy != NULL ? "\"" : "", call->attempts);
 		default:
 			return NULL;
 	}
