@@ -204,7 +204,8 @@ launcher_problem(void)
 		return psprintf("rotate_ext.database is \"%s\", not this database", rotate_database);
 	if (seen.state == LAUNCHER_OTHER_VERSION)
 		return pstrdup("the server still has the library of another version loaded; restart it");
-	if (seen.state != LAUNCHER_WORKING)
+	/* an extension that has come since is no problem: its first registration wakes the launcher */
+	if (seen.state == LAUNCHER_STARTING)
 		return pstrdup("the launcher is just starting");
 	return NULL;
 }

@@ -25,17 +25,16 @@ find_unfinished(const StoreScope *scope, const char *secret, RunStart *start)
 	store_add_text(&args, secret);
 	if (store_execute(
 			scope,
-			"SELECT outcome IN ('interrupted', 'failed'), attempt, created_version_id, "
-			"source LIKE 'rotate\\_event%' FROM %s.rotate_run "
+			"SELECT attempt, created_version_id, source LIKE 'rotate\\_event%' FROM %s.rotate_run "
 			"WHERE secret = $1 AND run_id = (SELECT max(run_id) FROM %s.rotate_run WHERE secret = $1) "
-			"AND (outcome = 'interrupted' OR retry_at IS NOT NULL)",
+			"AND (outcome = 'interrupted' OR (outcome = 'failed' AND retry_at IS NOT NULL))",
 			&args, SPI_OK_SELECT) == 0)
 		return;
-	start->attempt = DatumGetInt32(store_datum(0, 2)) + 1;
+	start->attempt = DatumGetInt32(store_datum(0, 1)) + 1;
 
 	/* the service itself goes on with what its events have begun */
-	if (DatumGetBool(store_datum(0, 1)) && !DatumGetBool(store_datum(0, 4)))
-		start->begun = store_text(scope, 0, 3);
+	if (!DatumGetBool(store_datum(0, 3)))
+		start->begun = store_text(scope, 0, 2);
 }
 
 void

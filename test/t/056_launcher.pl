@@ -38,7 +38,7 @@ sub back
 
 sub launcher_pid { return $t->sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'rotate_ext launcher'"); }
 
-is($t->sql('SELECT rotate_recovery()'), 'on', 'recovery is on') or diag($t->server_log);
+ok($t->wait_for('SELECT rotate_recovery()', 'on'), 'recovery is on');
 is($t->sql('SELECT count(*) FROM rotate_history'), '0', 'nothing to look at');
 my $old = $t->add('app');
 $t->sql("SELECT rotate_register('prod/app')");
@@ -46,8 +46,6 @@ ok($t->wait_for("SELECT count(*) = 1 FROM rotate_history WHERE source = 'launche
 	'a new registration is looked at');
 is($t->sql("SELECT state FROM rotate_status"), 'never rotated', 'which is no rotation');
 is($t->row("SELECT * FROM rotate_now('prod/app')")->{outcome}, 'rotated', 'it rotates');
-my $lines = () = $t->server_log =~ /rotate_ext/g;
-
 # Idle: the launcher sleeps until it is woken.
 my $pid = launcher_pid();
 sub switches { return (slurp("/proc/$pid/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m)[0]; }
@@ -62,7 +60,7 @@ $node->stop;
 $t->start;
 ok(looked('prod/app'), 'after a restart the secret is looked at again');
 is($t->sql("SELECT state FROM rotate_status"), 'ok', 'its state is ok');
-$t->restart for 1 .. 2;
+$t->restart;
 ok(looked('prod/app'), 'and again');
 is($t->sql("SELECT count(*) FROM rotate_history WHERE source = 'launcher' AND outcome = 'unchanged'"), '1',
 	'that there was nothing to do is on record once');
@@ -76,30 +74,133 @@ cmp_ok(time - $start, '<', 5, 'soon');
 ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
 ok(defined $t->row('SELECT * FROM rotate_status')->{next_due}, 'and it will be looked at once more');
 
-# Killed in the middle of a rotation
-foreach my $at (['before', 'PutSecretValue'], ['after', 'PutSecretValue'], ['before', 'UpdateSecretVersionStage'],
-	['after', 'UpdateSecretVersionStage'])
+# Killed in the middle of a rotation: the server starts anew, and the launcher
+# goes on from wherever things stand.
+foreach my $case (
+	[ before => 'DescribeSecret', 'settled' ],
+	[ before => 'PutSecretValue', 'settled' ],
+	[ after => 'PutSecretValue', 'completed' ],
+	[ before => 'UpdateSecretVersionStage', 'completed' ],
+	[ after => 'UpdateSecretVersionStage', 'completed' ])
 {
-	my ($when, $operation) = @$at;
-	my $rule = $emulator->fault(action => 'pause', operation => $operation, when => $when);
+	my ($when, $operation, $outcome) = @$case;
+	my $rule = $emulator->fault(action => 'hang', operation => $operation, when => $when);
 	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/app')");
 	$emulator->wait_for_fault($rule) or die 'no call came';
-	my $worker = $t->sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'rotate_ext rotation worker'");
 	my $last = $t->sql('SELECT max(run_id) FROM rotate_history');
+	my $worker = $t->sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'rotate_ext rotation worker'");
 	kill 'KILL', $worker;
 	$call->finish;
 	$emulator->clear_faults;
 	back();
 	$t->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE run_id > $last AND outcome IS NOT NULL");
-	my @runs = $t->rows("SELECT outcome, source, attempt FROM rotate_history WHERE run_id >= $last ORDER BY run_id");
-	is($runs[0]{outcome}, 'interrupted', "killed $when $operation: the run was interrupted");
-	is($runs[1]{source}, 'launcher', 'and the launcher has followed it up');
-	is($runs[1]{attempt}, 2, 'as its second attempt');
-	is($runs[1]{outcome}, ($when eq 'before') == ($operation eq 'PutSecretValue') || $operation =~ /^Put/
-			&& $when eq 'before' || $operation =~ /^Upd/ && $when eq 'after' ? 'settled' : 'completed', 'as it should')
-	  or diag(explain(\@runs));
+	is_deeply(
+		[ $t->rows("SELECT outcome, source, attempt FROM rotate_history WHERE run_id >= $last ORDER BY run_id") ],
+		[
+			{ outcome => 'interrupted', source => 'rotate_now', attempt => 1 },
+			{ outcome => $outcome, source => 'launcher', attempt => 2 }
+		],
+		"killed $when $operation: the launcher has followed it up");
 	ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
+	is($t->sql('SELECT state FROM rotate_status'), 'ok', 'and the secret is well');
 }
+
+# Nothing that happens to it brings it down for good.
+sub is_on { return $t->wait_for('SELECT rotate_recovery()', 'on'); }
+
+$pid = launcher_pid();
+$t->sql("SELECT pg_terminate_backend($pid)");
+ok($t->wait_for("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'rotate_ext launcher' AND pid <> $pid"),
+	'terminated, it is started again');
+ok(is_on(), 'and works');
+
+# repaired(NAME): it can still do what it is for.
+sub repaired
+{
+	my $name = shift;
+	$t->set_password('app', $t->password('prod/app', 'AWSPREVIOUS'));
+	$t->restart;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $deadline = time + 10;
+	sleep 0.1 until $t->can_login('app', $t->password('prod/app')) || time > $deadline;
+	ok($t->can_login('app', $t->password('prod/app')), $name);
+	return;
+}
+
+# A row that nobody could have made by the functions
+$t->add('good');
+$t->sql("SELECT rotate_register('prod/good')");
+$t->sql("UPDATE rotate_registration SET arn = 'garbage', role_oid = 0, host = E'\\n', secret = repeat('x', 3000) "
+	  . "WHERE secret = 'prod/good'");
+my $exits = () = $t->server_log =~ /rotate_ext launcher" \(PID \d+\) (?:exited|was terminated)/g;
+repaired("a row that makes no sense is in no other secret's way");
+is(scalar(() = $t->server_log =~ /rotate_ext launcher" \(PID \d+\) (?:exited|was terminated)/g) - $exits, 1,
+	'nor does it end the launcher, which only the restart did');
+$t->sql("DELETE FROM rotate_registration WHERE arn = 'garbage'");
+
+# Settings, read anew; its database, dropped and made again
+$t->sql('CREATE DATABASE other');
+$t->sql('CREATE EXTENSION rotate_ext', database => 'other');
+is($t->sql('SELECT rotate_recovery()', database => 'other'),
+	'off: rotate_ext.database is "postgres", not this database', 'another database is told that it is not looked after');
+$t->set('rotate_ext.database' => 'other');
+ok($t->wait_for('SELECT rotate_recovery()', 'off: rotate_ext.database is "other", not this database'), 'a reload is enough');
+is($t->sql('SELECT rotate_recovery()', database => 'other'), 'on', 'for the other one to be');
+$start = time;
+is($t->sql_error('DROP DATABASE other'), undef, 'it can be dropped');
+cmp_ok(time - $start, '<', 2, 'at once');
+$t->reload;
+ok($t->wait_for('SELECT rotate_recovery()', 'off: database "other" (rotate_ext.database) does not exist'), 'which is told');
+$t->sql('CREATE DATABASE other');
+$t->sql('CREATE EXTENSION rotate_ext', database => 'other');
+$t->add('second');
+$t->sql("SELECT rotate_register('prod/second')", database => 'other');
+is($node->poll_query_until('other', 'SELECT rotate_recovery()', 'on'), 1, 'made again, it is looked after');
+is($node->poll_query_until('other', 'SELECT outcome FROM rotate_history', 'unchanged'), 1, 'and its secret looked at');
+$t->set('rotate_ext.database' => undef);
+ok(is_on(), 'back to the first');
+
+# The extension, dropped and made again
+$t->sql('DROP EXTENSION rotate_ext');
+$t->sql('CREATE EXTENSION rotate_ext');
+is($t->sql('SELECT count(*) FROM rotate_registration'), '0', 'DROP EXTENSION works while the launcher runs');
+$t->sql("SELECT rotate_register('prod/app')");
+ok(is_on(), 'and CREATE EXTENSION makes it work again');
+$t->sql("SELECT rotate_now('prod/app')");
+repaired('as before');
+
+# ALTER EXTENSION UPDATE to a version whose library is not loaded
+my $directory = $node->config_data('--sharedir') . '/extension';
+my @scripts = map { "$directory/rotate_ext--$_.sql" } '1.0--1.0.test', '1.0.test--1.0';
+PostgreSQL::Test::Utils::append_to_file($_, "SELECT 1;\n") foreach @scripts;
+$t->sql("ALTER EXTENSION rotate_ext UPDATE TO '1.0.test'");
+$t->reload;
+ok($t->wait_for('SELECT rotate_recovery()', 'off: the server still has the library of another version loaded; restart it'),
+	'ALTER EXTENSION UPDATE without a restart: it is idle, and says so');
+like($t->server_log, qr/WARNING:  the launcher of rotate_ext is idle: the extension in database "postgres" is not of version 1\.0, which this server has loaded\n.*HINT:  Restart the server to load the installed version; then run ALTER EXTENSION rotate_ext UPDATE\./,
+	'in the log, too');
+$t->sql("ALTER EXTENSION rotate_ext UPDATE TO '1.0'");
+$t->reload;
+ok(is_on(), 'back again, it works');
+unlink @scripts;
+
+# A shutdown, while its workers' requests hang
+$emulator->fault(action => 'hang', operation => 'DescribeSecret', times => 0);
+$emulator->clear_log;
+$t->restart;
+$emulator->control('/log/wait', operation => 'DescribeSecret', count => 1, ended => JSON::PP::false);
+$start = time;
+$node->stop('fast');
+cmp_ok(time - $start, '<', 2, 'a fast shutdown is not held up by a request that hangs');
+$emulator->clear_faults;
+
+# Without shared_preload_libraries there is no launcher, and that is told.
+$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', undef);
+$t->start;
+is($t->sql('SELECT recovery FROM rotate_status'), 'off: rotate_ext is not in shared_preload_libraries',
+	'without preload rotate_status says that recovery is off');
+is($t->sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'rotate_ext%'"), '0', 'nothing runs');
+is($t->row("SELECT * FROM rotate_now('prod/app')")->{outcome}, 'rotated', 'and rotations work');
 
 $t->stop;
 done_testing();
