@@ -165,13 +165,13 @@ sub cells
 	{
 		$cell->{oid} = $role{ $cell->{role} }{oid};
 		$cell->{verifier} = $role{ $cell->{role} }{rolpassword};
-		$self->_make_pending($cell) if $cell->{event};
+		$self->begin_event($cell) if $cell->{event};
 	}
 	return @cells;
 }
 
-# The service has begun a rotation.
-sub _make_pending
+# The service begins a rotation.
+sub begin_event
 {
 	my ($self, $cell) = @_;
 
@@ -182,14 +182,14 @@ sub _make_pending
 	return;
 }
 
-# event_sql(CELL, TOKEN, STEP...): the calls that the function would make.
+# event_sql(CELL, STEP...): the calls that the function would make.
 sub event_sql
 {
-	my ($cell, $token, @steps) = @_;
+	my ($cell, @steps) = @_;
 
 	return join ";\n", map {
 		'SELECT rotate_event('
-		  . RotateTest::literal($json->encode({ Step => $_, SecretId => $cell->{arn}, ClientRequestToken => $token })) . ')'
+		  . RotateTest::literal($json->encode({ Step => $_, SecretId => $cell->{arn}, ClientRequestToken => $cell->{token} })) . ')'
 	} @steps;
 }
 
@@ -219,7 +219,7 @@ sub bring
 		$cell->{since} = 0;
 		$cell->{call} = $t->start_sql(
 			$cell->{event}
-			? event_sql($cell, $cell->{token}, 'createSecret', is_after($cell->{point}, 'created') ? 'setSecret' : ())
+			? event_sql($cell, 'createSecret', is_after($cell->{point}, 'created') ? 'setSecret' : ())
 			: "SELECT outcome FROM rotate_now('$cell->{secret}')",
 			app => $cell->{role});
 	}
@@ -313,6 +313,13 @@ sub _do_in
 		return 1 if $line eq "done\n";
 	}
 	return 0;
+}
+
+# in_session(CELL, SQL): in the session that holds the lock.
+sub in_session
+{
+	my ($self, $cell, $sql) = @_;
+	return _do_in($cell->{session}, $sql);
 }
 
 sub _close_session
