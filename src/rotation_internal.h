@@ -101,6 +101,7 @@ typedef struct Rotation
 	int moves_again;      /* sent because the one before was not answered */
 	int looks_again;      /* at the labels, which were out of date */
 	int requests;         /* sent to Secrets Manager */
+	int64 told_offset;    /* of AWS's clock, that the caller was warned of */
 	bool timed_out;       /* it took longer than rotate_ext.worker_timeout */
 	RollbackState rollback;
 
@@ -145,7 +146,7 @@ extern double rotation_elapsed_ms(const Rotation *rotation);
 extern void rotation_begin(void);
 extern void rotation_commit(void);
 
-/* sm_perform(), and count the requests. */
+/* sm_perform(), count the requests, and warn of a wrong clock. */
 extern void rotation_perform(Rotation *rotation, SmCall **calls, int ncalls);
 
 /* Sleep; interrupts are served. */

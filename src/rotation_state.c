@@ -118,12 +118,36 @@ rotation_notice(RotationResult *result, int elevel, const char *message, const c
 	result->notices = lappend(result->notices, notice);
 }
 
+/* Requests are signed by AWS's clock now; this machine's is for a person to set right. */
+static void
+warn_of_clock(Rotation *rotation)
+{
+	int64 offset = sm_clock_offset(rotation->client);
+	char *message;
+	const char *detail = "AWS refused a request for its time. It was sent once more, by AWS's clock, as was "
+						 "everything after it.";
+	const char *hint = "Set the clock of the database server's machine right.";
+
+	/* it may be a second more or less the next time */
+	if (llabs(offset - rotation->told_offset) <= 60)
+		return;
+	rotation->told_offset = offset;
+	message = psprintf("the clock of this machine is " INT64_FORMAT " seconds %s AWS's",
+					   offset > 0 ? offset : -offset, offset > 0 ? "behind" : "ahead of");
+	rotation_notice(rotation->result, WARNING, message, detail, hint);
+	/* the launcher hears no notices */
+	if (rotation->order->operation == OPERATION_RECOVER)
+		ereport(WARNING,
+				(errmsg_internal("%s", message), errdetail_internal("%s", detail), errhint("%s", hint)));
+}
+
 void
 rotation_perform(Rotation *rotation, SmCall **calls, int ncalls)
 {
 	int i;
 
 	sm_perform(rotation->client, calls, ncalls);
+	warn_of_clock(rotation);
 	for (i = 0; i < ncalls; i++)
 		rotation->requests += calls[i]->attempts;
 }

@@ -137,6 +137,12 @@ sm_endpoint_url(const SmClient *client)
 	return client->endpoint.url;
 }
 
+int64
+sm_clock_offset(const SmClient *client)
+{
+	return (int64) client->clock_offset;
+}
+
 char *
 sm_credentials(const SmClient *client, char **access_key_last4, int64 *expires)
 {

@@ -107,6 +107,9 @@ extern SmClient *sm_open(const char *region);
 extern void sm_close(SmClient *client);
 
 extern const char *sm_region(const SmClient *client);
+
+/* AWS's clock minus this machine's, in seconds, where AWS has refused a request for it; else 0. */
+extern int64 sm_clock_offset(const SmClient *client);
 extern const char *sm_endpoint_url(const SmClient *client);
 
 /*
