@@ -67,6 +67,16 @@ like($err, $warning, 'after the warning');
 is($emulator->log->{count}, 2, 'and is not sent a third time');
 $emulator->clear_faults;
 
+# A Date that is wrong, too: the clock is corrected once a call, whatever AWS goes on to say.
+$emulator->control('/clock', offset => 0);
+$emulator->clear_log;
+$emulator->fault(action => 'replace', status => 400, headers => { Date => 'Tue, 01 Jan 2030 00:00:00 GMT' },
+	body => '{"__type": "InvalidSignatureException", "message": "Signature expired: x is now earlier than y"}');
+is($t->sql_error($rotate)->{sqlstate}, '28000', 'a Date header that is wrong itself');
+is($emulator->log->{count}, 2, 'is believed once');
+$emulator->clear_faults;
+$emulator->control('/clock', offset => 1200);
+
 # A wrong key is no matter of the clock.
 $emulator->control('/keys', access_key_id => $emulator->access_key_id, secret_access_key => 'another');
 $emulator->clear_log;
