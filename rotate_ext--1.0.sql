@@ -29,7 +29,7 @@ CREATE TABLE @extschema@.rotate_registration (
 	registered_by text NOT NULL,
 	-- a restored dump holds the oids of another cluster
 	UNIQUE (system_identifier, role_oid),
-	CHECK ((login_host IS NULL) = (instance_hash IS NULL))
+	CHECK (login_host IS NULL OR instance_hash IS NOT NULL)
 );
 
 /*

@@ -287,8 +287,7 @@ rotate_enable(PG_FUNCTION_ARGS)
 							   registration->secret, registration->role_name)));
 	registration->role_oid = role.oid;
 	registration->system_identifier = identity_system();
-	if (registration->login_host != NULL)
-		registration->instance_hash = identity_instance();
+	registration->instance_hash = identity_instance(registration->host, registration->login_host);
 	store_bind_registration(registration);
 	launcher_wake_at_commit();
 	PG_RETURN_VOID();

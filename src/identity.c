@@ -20,10 +20,15 @@
 #include "port.h"
 #include "storage/fd.h"
 
+#include "core/endpoint.h"
 #include "guc.h"
 #include "identity.h"
 
 #define INSTANCE_FILE_MAX 8192
+
+/* machine-id(5) */
+#define MACHINE_ID_FILE "/etc/machine-id"
+#define MACHINE_ID_PREFIX "machine-id:"
 
 char *
 identity_system(void)
@@ -55,16 +60,39 @@ hex_sha256(const uint8 *data, size_t length)
 	return hex;
 }
 
-char *
-identity_instance(void)
+/*
+ * The content of a file, up to a limit, into the buffer; its length, or -1 with
+ * errno.
+ */
+static ssize_t
+read_small_file(const char *path, uint8 *buffer, size_t size)
+{
+	int fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+	ssize_t length;
+
+	if (fd < 0)
+		return -1;
+	length = read(fd, buffer, size);
+	CloseTransientFile(fd);
+	return length;
+}
+
+static bool
+has_instance_file(void)
+{
+	return rotate_instance_file != NULL && rotate_instance_file[0] != '\0';
+}
+
+/* Hex SHA-256 of the content of rotate_ext.instance_file. */
+static char *
+hash_instance_file(void)
 {
 	char path[PATH_MAX];
 	char data_directory[PATH_MAX];
 	uint8 buffer[INSTANCE_FILE_MAX];
-	int fd;
 	ssize_t length;
 
-	if (rotate_instance_file == NULL || rotate_instance_file[0] == '\0')
+	if (!has_instance_file())
 		ereport(ERROR, (errcode(ERRCODE_CONFIG_FILE_ERROR),
 						errmsg("could not use login_host: rotate_ext.instance_file is not set"),
 						errdetail("With login_host a copy of this server could log in to itself; the "
@@ -84,17 +112,53 @@ identity_instance(void)
 			 errdetail(
 				 "It must be an absolute path outside the data directory, or a copy would have it too.")));
 
-	fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
-	length = fd < 0 ? -1 : read(fd, buffer, sizeof(buffer));
+	length = read_small_file(path, buffer, sizeof(buffer));
 	if (length < 0)
 		ereport(ERROR, (errcode_for_file_access(),
 						errmsg("could not read rotate_ext.instance_file \"%s\": %m", rotate_instance_file)));
-	CloseTransientFile(fd);
 	if (length == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
 				 errmsg("could not use rotate_ext.instance_file \"%s\": it is empty", rotate_instance_file)));
 	return hex_sha256(buffer, length);
+}
+
+/* The operating system's own name for this machine, hashed, since it is nobody else's business; NULL: it has none. */
+static char *
+hash_machine_id(void)
+{
+	uint8 buffer[INSTANCE_FILE_MAX];
+	ssize_t length = read_small_file(MACHINE_ID_FILE, buffer, sizeof(buffer));
+
+	return length > 0 ? psprintf(MACHINE_ID_PREFIX "%s", hex_sha256(buffer, length)) : NULL;
+}
+
+bool
+identity_is_local_host(const char *host)
+{
+	return aws_host_is_loopback(host) || host[0] == '/';
+}
+
+char *
+identity_instance(const char *host, const char *login_host)
+{
+	if (login_host != NULL)
+		return hash_instance_file();
+	if (!identity_is_local_host(host))
+		return NULL;
+	return has_instance_file() ? hash_instance_file() : hash_machine_id();
+}
+
+/* Is what was recorded at registration still so? */
+static bool
+is_same_instance(const char *recorded)
+{
+	const char *present;
+
+	if (strncmp(recorded, MACHINE_ID_PREFIX, strlen(MACHINE_ID_PREFIX)) != 0)
+		return strcmp(hash_instance_file(), recorded) == 0;
+	present = hash_machine_id();
+	return present != NULL && strcmp(present, recorded) == 0;
 }
 
 void
@@ -112,13 +176,15 @@ identity_check(const Registration *registration)
 								"pg_upgrade), call rotate_enable('%s').",
 								registration->secret)));
 
-	if (registration->instance_hash != NULL && strcmp(identity_instance(), registration->instance_hash) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("secret \"%s\" was registered on another machine and is off on this one",
-						registration->secret),
-				 errdetail(
-					 "The content of rotate_ext.instance_file is not the one recorded by rotate_register()."),
-				 errhint("If this server has taken over from that one, call rotate_enable('%s').",
-						 registration->secret)));
+	if (registration->instance_hash != NULL && !is_same_instance(registration->instance_hash))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("secret \"%s\" was registered on another machine and is off on this one",
+							   registration->secret),
+						errdetail("The content of %s is not the one recorded by rotate_register().",
+								  strncmp(registration->instance_hash, MACHINE_ID_PREFIX,
+										  strlen(MACHINE_ID_PREFIX)) == 0
+									  ? MACHINE_ID_FILE
+									  : "rotate_ext.instance_file"),
+						errhint("If this server has taken over from that one, call rotate_enable('%s').",
+								registration->secret)));
 }

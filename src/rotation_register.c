@@ -98,6 +98,21 @@ find_role(Rotation *rotation, const SecretValue *secret, RoleState *role)
 														   rotation->order->secret)));
 }
 
+/* What a copy of this server on another machine does not have. */
+static void
+bind_to_machine(Rotation *rotation, Registration *registration)
+{
+	rotation_begin();
+	registration->instance_hash = identity_instance(registration->host, registration->login_host);
+	rotation_commit();
+	if (registration->instance_hash == NULL && identity_is_local_host(registration->host))
+		rotation_notice(rotation->result, WARNING,
+						psprintf("a copy of this server on another machine could rotate secret \"%s\", too",
+								 registration->secret),
+						"The secret's host means this machine on every machine.",
+						"Set rotate_ext.instance_file and register again.");
+}
+
 Registration *
 rotation_register(Rotation *rotation)
 {
@@ -124,12 +139,8 @@ rotation_register(Rotation *rotation)
 	registration->password_length = order->password_length;
 	registration->exclude_characters = pstrdup(order->exclude_characters);
 	if (order->has_login_host)
-	{
 		registration->login_host = pstrdup(order->login_host);
-		rotation_begin();
-		registration->instance_hash = identity_instance();
-		rotation_commit();
-	}
+	bind_to_machine(rotation, registration);
 	registration->allow_plaintext_login = order->allow_plaintext_login;
 	registration->allow_privileged = order->allow_privileged;
 	registration->repair = order->repair;

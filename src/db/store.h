@@ -34,7 +34,7 @@ typedef struct Registration
 	int password_length; /* characters */
 	char *exclude_characters;
 	char *login_host;    /* or NULL */
-	char *instance_hash; /* hex SHA-256 of rotate_ext.instance_file; with login_host only */
+	char *instance_hash; /* identity_instance(), or NULL */
 	bool allow_plaintext_login;
 	bool allow_privileged;
 	bool repair;
@@ -114,6 +114,9 @@ extern void store_run_gives_up(int64 run_id, const char *begun);
 
 /* We are about to set the role's password to this version's. */
 extern void store_run_intends(int64 run_id, const char *version_id);
+
+/* Hold the run's row, and its table, until the transaction ends: a lock that comes before role_set_password()'s. */
+extern void store_run_lock(int64 run_id);
 
 /* The role's password was set; hash is SHA-256 of the new rolpassword. In the same transaction as the change. */
 extern void store_run_sets(int64 run_id, const char *version_id, const uint8 *hash);
