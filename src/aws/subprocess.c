@@ -24,6 +24,7 @@
 
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -55,6 +56,18 @@ typedef struct Subprocess
 	size_t length;
 	int status; /* of waitpid() */
 } Subprocess;
+
+/* Who is to go along where the server is stopped at once, which ends a process without cleaning up. */
+static volatile sig_atomic_t running_group = 0;
+
+static void
+quit_with_program(SIGNAL_ARGS)
+{
+	if (running_group != 0)
+		(void) kill(-(pid_t) running_group, SIGKILL);
+	/* as SignalHandlerForCrashExit() */
+	_exit(2);
+}
 
 /* Close everything from here on up. */
 static void
@@ -113,7 +126,7 @@ become_program(const Subprocess *process, int output, int started, pid_t parent)
 	_exit(127);
 }
 
-/* A pipe whose ends are above those that the child's standard streams take. */
+/* A pipe whose ends are above those that the child's standard streams take; reading never blocks. */
 static bool
 make_pipe(int ends[2])
 {
@@ -127,7 +140,7 @@ make_pipe(int ends[2])
 		ends[i] = fcntl(made[i], F_DUPFD_CLOEXEC, 10);
 		close(made[i]);
 	}
-	if (ends[0] >= 0 && ends[1] >= 0)
+	if (ends[0] >= 0 && ends[1] >= 0 && fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0)
 		return true;
 	for (int i = 0; i < 2; i++)
 	{
@@ -172,7 +185,11 @@ start(Subprocess *process)
 	saved_errno = errno;
 	/* in both processes, whichever comes first */
 	if (process->pid > 0)
+	{
 		(void) setpgid(process->pid, process->pid);
+		running_group = process->pid;
+		pqsignal(SIGQUIT, quit_with_program);
+	}
 	(void) sigprocmask(SIG_SETMASK, &saved, NULL);
 	close(output[1]);
 	close(started[1]);
@@ -218,6 +235,8 @@ end(Subprocess *process)
 			pg_usleep(1000);
 		process->pid = 0;
 	}
+	running_group = 0;
+	pqsignal(SIGQUIT, SignalHandlerForCrashExit);
 	close_end(&process->output);
 	close_end(&process->started);
 	for (int i = 0; process->counted && i < NFDS; i++)
