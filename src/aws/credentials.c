@@ -13,16 +13,8 @@
 #include "utils/elog.h"
 
 #include "aws/credentials_private.h"
+#include "core/expiration.h"
 #include "guc.h"
-
-/* Before they expire: renewing is advised, is required; and how often it is tried, in seconds. */
-#define ADVISED_SECONDS (15 * 60)
-#define ADVISED_PAUSE 60
-#define REQUIRED_SECONDS (10 * 60)
-#define REQUIRED_PAUSE 10
-
-/* Expired ones of a metadata service: it is asked again after so many seconds, and up to twice that. */
-#define STABLE_PAUSE (5 * 60)
 
 typedef bool (*CredentialsProvider)(CredentialsChain *chain, AwsCredentials *credentials);
 
@@ -110,24 +102,11 @@ credentials_check(AwsCredentials *credentials)
 							  "blank, a line end or a character that is not ASCII.")));
 }
 
-/* When to look for others: they may have been handed out shortly before they expire. */
 static void
 plan_renewal(AwsCredentials *credentials)
 {
-	time_t now = time(NULL);
-	time_t left = credentials->expires - now;
-
-	if (credentials->expires == 0)
-		return;
-	credentials->renew = credentials->expires - ADVISED_SECONDS;
-	if (left > ADVISED_SECONDS)
-		return;
-	if (left > REQUIRED_SECONDS)
-		credentials->renew = now + ADVISED_PAUSE;
-	else if (left > 0)
-		credentials->renew = now + REQUIRED_PAUSE;
-	else
-		credentials->renew = now + (time_t) (STABLE_PAUSE * (1 + pg_prng_double(&pg_global_prng_state)));
+	credentials->renew =
+		expiration_plan_renewal(time(NULL), credentials->expires, pg_prng_double(&pg_global_prng_state));
 }
 
 static bool

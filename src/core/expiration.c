@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * expiration.c
- *	  When credentials expire, read from ISO 8601.
+ *	  When credentials expire, and when to look for others.
  *
  * src/core/expiration.c
  *
@@ -10,6 +10,15 @@
 #include "core/expiration.h"
 
 #include <stddef.h>
+
+/* Before they expire: renewing is advised, is required; and how often it is tried, in seconds. */
+#define ADVISED_SECONDS (15 * 60)
+#define ADVISED_PAUSE 60
+#define REQUIRED_SECONDS (10 * 60)
+#define REQUIRED_PAUSE 10
+
+/* Once they have expired, and up to twice that. */
+#define EXPIRED_PAUSE (5 * 60)
 
 /* So many digits as a number; false where there are fewer. */
 static bool
@@ -99,4 +108,20 @@ expiration_parse(const char *text, time_t *expires)
 		return false;
 	*expires = timegm(&tm) - offset;
 	return true;
+}
+
+time_t
+expiration_plan_renewal(time_t now, time_t expires, double random)
+{
+	time_t left = expires - now;
+
+	if (expires == 0)
+		return 0;
+	if (left > ADVISED_SECONDS)
+		return expires - ADVISED_SECONDS;
+	if (left > REQUIRED_SECONDS)
+		return now + ADVISED_PAUSE;
+	if (left > 0)
+		return now + REQUIRED_PAUSE;
+	return now + EXPIRED_PAUSE + (time_t) (EXPIRED_PAUSE * random);
 }

@@ -33,8 +33,8 @@ typedef enum XmlStatus
 /*
  * The text of the first element at the path, such as "ErrorResponse/Error/Code", names
  * being compared without their namespace prefix.  It may hold no elements, and
- * comes back with its entities decoded, as UTF-8, without blanks at both ends, and
- * NUL-terminated.  The whole document is checked each time.  Where the status
+ * comes back with its entities decoded (to UTF-8; other bytes are as they were),
+ * without blanks at both ends, and NUL-terminated.  The whole document is checked each time.  Where the status
  * is another than XML_FOUND, the buffer is wiped.
  */
 extern XmlStatus xml_get(const char *text, size_t length, const char *path, char *value, size_t size);
