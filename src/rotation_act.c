@@ -229,6 +229,7 @@ set_password_once(Rotation *rotation, VersionRef ref, RoleVerifier **old)
 		if (synchronous_commit < SYNCHRONOUS_COMMIT_LOCAL_FLUSH)
 			(void) set_config_option("synchronous_commit", "local", PGC_SUSET, PGC_S_SESSION,
 									 GUC_ACTION_LOCAL, true, 0, false);
+		store_run_lock(rotation->run_id);
 		MemoryContextSwitchTo(rotation->context);
 		*old = role_set_password(&rotation->role, version->secret.password, hash);
 		(void) role_lookup_oid(rotation->registration->role_oid, &rotation->role);

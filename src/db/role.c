@@ -33,17 +33,23 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
 #include "tcop/dest.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "db/role.h"
+
+/* How long a transaction that has altered roles is waited for, in milliseconds. */
+#define ROLE_DDL_WAIT "300"
 
 StaticAssertDecl(VERIFIER_HASH_LEN == PG_SHA256_DIGEST_LENGTH, "a verifier's hash is a SHA-256");
 
@@ -273,13 +279,63 @@ role_password_matches(Oid roleid, const char *password)
 	return matches;
 }
 
+/* Wait for the lock, but not for long. */
+static void
+wait_for_authid(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		int guc_level = NewGUCNestLevel();
+
+		(void) set_config_option("lock_timeout", ROLE_DDL_WAIT, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
+		LockRelationOid(AuthIdRelationId, ShareRowExclusiveLock);
+		AtEOXact_GUC(false, guc_level);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+
+	if (error != NULL && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+}
+
+/*
+ * Keep others from altering roles until the transaction ends, before pg_authid
+ * is opened.
+ *
+ * ALTER, RENAME and DROP ROLE lock pg_authid, read the role's row, and fail
+ * with "tuple concurrently updated" where it has changed before they write it.
+ * Who waits for this lock reads the row afterwards.  Nobody who only reads
+ * waits, so logins go on.
+ *
+ * A transaction that has altered some role may stay open for hours.  It is not
+ * waited for long; then only lock_row() is between the two, and that other
+ * statement may get the error.
+ */
+static void
+hold_back_role_ddl(bool wait)
+{
+	if (!ConditionalLockRelationOid(AuthIdRelationId, ShareRowExclusiveLock) && wait)
+		wait_for_authid();
+}
+
 /*
  * Lock the row against every other change until the transaction ends.  False:
  * someone changed or removed it since it was read.
- *
- * ALTER ROLE itself takes no such lock: of two at once the second fails with
- * "tuple concurrently updated", an internal error that nothing but its text
- * tells from others.
  */
 static bool
 lock_row(Relation authid, RoleRow *row)
@@ -428,11 +484,13 @@ check_new_verifier(Relation authid, const RoleState *expected, const char *passw
 RoleVerifier *
 role_set_password(const RoleState *expected, const char *password, uint8 *new_hash)
 {
-	Relation authid = table_open(AuthIdRelationId, RowExclusiveLock);
+	Relation authid;
 	RoleVerifier *old;
 	RoleRow row;
 	char *query;
 
+	hold_back_role_ddl(true);
+	authid = table_open(AuthIdRelationId, RowExclusiveLock);
 	if (!read_row_by_oid(authid, expected->oid, &row))
 		changed_meanwhile(expected);
 	if (!row_is_as_expected(&row, expected) || !lock_row(authid, &row) || !cache_has_row(&row))
@@ -480,7 +538,7 @@ lock_row_with(Relation authid, Oid roleid, const uint8 *present_hash, RoleRow *r
 bool
 role_restore_verifier(Oid roleid, const RoleVerifier *old, const uint8 *present_hash)
 {
-	Relation authid = table_open(AuthIdRelationId, RowExclusiveLock);
+	Relation authid;
 	Datum values[Natts_pg_authid] = {0};
 	bool nulls[Natts_pg_authid] = {false};
 	bool replace[Natts_pg_authid] = {false};
@@ -488,6 +546,9 @@ role_restore_verifier(Oid roleid, const RoleVerifier *old, const uint8 *present_
 	RoleRow row;
 	text *value = NULL;
 
+	/* nobody can log in meanwhile: no time to wait */
+	hold_back_role_ddl(false);
+	authid = table_open(AuthIdRelationId, RowExclusiveLock);
 	if (!lock_row_with(authid, roleid, present_hash, &row))
 	{
 		table_close(authid, RowExclusiveLock);

@@ -69,7 +69,8 @@ extern bool role_password_matches(Oid roleid, const char *password);
  * The role must still be what *expected says (oid, name and verifier hash),
  * or ERRCODE_T_R_SERIALIZATION_FAILURE is raised: observe again.  From that
  * check on its row is locked, so nobody can change it before this transaction
- * ends; this waits for whoever is changing it now.
+ * ends; this waits for whoever is changing it now.  Before that check all role
+ * DDL is held back until then, unless such a transaction stays open.
  *
  * Checks afterwards that the new verifier is the password's and of a kind
  * that can log in (ERRCODE_INVALID_PARAMETER_VALUE if not); *new_hash gets its

@@ -133,6 +133,19 @@ store_run_intends(int64 run_id, const char *version_id)
 }
 
 void
+store_run_lock(int64 run_id)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+
+	store_begin(&scope);
+	store_add_int8(&args, run_id, false);
+	store_execute(&scope, "SELECT FROM %s.rotate_run WHERE run_id = $1 FOR NO KEY UPDATE", &args,
+				  SPI_OK_SELECT);
+	store_finish(&scope);
+}
+
+void
 store_run_sets(int64 run_id, const char *version_id, const uint8 *hash)
 {
 	update_run_version(run_id,
