@@ -120,12 +120,51 @@ second_act()
 	[ "$(field 'j["rotation"]["status"]' <<<"$rotation")" = succeeded ] || die "the rotation has not succeeded"
 }
 
+third_act()
+{
+	local old last_run fault rotation killed
+
+	old=$(current_password)
+	last_run=$(psql -XAtq -c "SELECT max(run_id) FROM rotate_history")
+
+	title "SELECT * FROM rotate_now('prod/app');  while Secrets Manager does not answer"
+	fault=$(control /faults '{"action": "hang", "operation": "UpdateSecretVersionStage"}' | field 'j["id"]')
+	psql -Xq -c "SELECT rotate_now('prod/app')" >"$work/killed.log" 2>&1 &
+	rotation=$!
+	[ "$(control /faults/wait '{"id": '"$fault"'}' | field 'j["reached"]')" = True ] || die "the rotation did not get there"
+	say "  The role has its new password, the label has not moved:"
+	labels
+	try_login "AWSCURRENT's password" "$old"
+
+	title "kill -9 of the postmaster, and a start"
+	kill_server
+	wait $rotation || :
+	control /faults/clear >/dev/null
+	boot_server >/dev/null 2>&1
+	for _ in $(seq 100); do
+		killed=$(psql -XAtq -c "SELECT extract(milliseconds FROM finished_at - pg_postmaster_start_time())::int
+			FROM rotate_history WHERE run_id > $last_run AND source = 'launcher' AND outcome = 'completed'")
+		[ -z "$killed" ] || break
+		sleep 0.1
+	done
+	[ -n "$killed" ] || die "the rotation was not finished"
+	say "  The launcher finished the rotation $killed ms after the server's start."
+	after "$old"
+
+	title "What the database recorded"
+	psql -X -P footer=off -c "SELECT run_id AS run, source, attempt, outcome FROM rotate_history
+		WHERE run_id > $last_run ORDER BY run_id"
+	title "SELECT * FROM rotate_status;"
+	psql -Xx -P footer=off -c "SELECT secret, state, last_success, consecutive_failures, recovery FROM rotate_status"
+}
+
 title "Preparing"
 step "Building rotate_ext" build_extension
 step "Starting an emulator of Secrets Manager, over HTTPS" start_emulator
 PGPORT=$(free_port)
 export PGPORT PGOPTIONS="-c client_min_messages=notice"
-step "Starting a throwaway $(postgres --version | sed -E 's/^postgres \(PostgreSQL\) ([^ ]+).*/PostgreSQL \1/')" start_server
+step "Starting a throwaway $(postgres --version | sed -E 's/^postgres \(PostgreSQL\) ([^ ]+).*/PostgreSQL \1/')" start_server \
+	"shared_preload_libraries = 'rotate_ext'"
 step "Creating role \"app\" and secret \"prod/app\" with its login" make_login app prod/app
 
 title "==== First: the database rotates, when it is told to ===="
@@ -133,4 +172,7 @@ first_act
 
 title "==== Second: Secrets Manager rotates, through the Lambda function ===="
 second_act
+
+title "==== Third: the server is killed when nobody can log in ===="
+third_act
 end_throwaway

@@ -112,6 +112,11 @@ start_server()
 		rotate_ext.login_ca_file = '$work/server-tls/ca.pem'
 	END
 	[ $# -eq 0 ] || printf '%s\n' "$@" >>"$work/data/postgresql.conf"
+	boot_server
+}
+
+boot_server()
+{
 	AWS_ACCESS_KEY_ID=$(ready 'j["access_key_id"]') AWS_SECRET_ACCESS_KEY=$(ready 'j["secret_access_key"]') \
 		pg_ctl -D "$work/data" -l "$work/server.log" -w start
 }
@@ -155,6 +160,22 @@ register_function()
 			"ROTATE_LOGIN_SECRET": "'"$arn"'",
 			"AWS_ENDPOINT_URL_SECRETS_MANAGER": "https://127.0.0.1:%d" % j["https_port"],
 			"AWS_CA_BUNDLE": "'"$work"'/tls/ca.pem"}})')"
+}
+
+# kill_server: as a power failure would; returns when none of its processes is left.
+kill_server()
+{
+	local postmaster pids pid
+
+	postmaster=$(head -n 1 "$work/data/postmaster.pid")
+	pids=$(psql -XAtq -c "SELECT pid FROM pg_stat_activity")
+	kill -KILL "$postmaster"
+	for pid in $pids; do
+		for _ in $(seq 100); do
+			kill -0 "$pid" 2>/dev/null || break
+			sleep 0.05
+		done
+	done
 }
 
 secret_state()
