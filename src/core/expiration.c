@@ -122,6 +122,6 @@ expiration_plan_renewal(time_t now, time_t expires, double random)
 	if (left > REQUIRED_SECONDS)
 		return now + ADVISED_PAUSE;
 	if (left > 0)
-		return now + REQUIRED_PAUSE;
+		return left > REQUIRED_PAUSE ? now + REQUIRED_PAUSE : expires;
 	return now + EXPIRED_PAUSE + (time_t) (EXPIRED_PAUSE * random);
 }

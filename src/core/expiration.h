@@ -26,7 +26,7 @@ extern bool expiration_parse(const char *text, time_t *expires);
 /*
  * When to renew credentials that were loaded, or could not be renewed, now: 15
  * minutes before they expire.  Later than that a minute from now, and from 10 minutes
- * before they expire 10 seconds from now.  Expired ones, which a metadata service still
+ * before they expire 10 seconds from now, or when they expire.  Expired ones, which a metadata service still
  * hands out, 5 to 10 minutes from now, so that not all machines ask at once.  random in
  * [0,1).  expires 0, never: 0.
  */
