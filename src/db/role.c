@@ -46,6 +46,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "db/role.h"
 
 /* How long a transaction that has altered roles is waited for, in milliseconds. */
@@ -322,15 +323,27 @@ wait_for_authid(void)
  * Who waits for this lock reads the row afterwards.  Nobody who only reads
  * waits, so logins go on.
  *
- * A transaction that has altered some role may stay open for hours.  It is not
- * waited for long; then only lock_row() is between the two, and that other
- * statement may get the error.
+ * A transaction that has altered some role may stay open for hours, and is not
+ * waited for long: then that other statement may get the error after all.
  */
 static void
 hold_back_role_ddl(bool wait)
 {
 	if (!ConditionalLockRelationOid(AuthIdRelationId, ShareRowExclusiveLock) && wait)
 		wait_for_authid();
+}
+
+/* In the handler of an error.  What PostgreSQL says of lock_timeout names no role. */
+pg_noreturn static void
+explain_lock_timeout(const RoleState *role)
+{
+	if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+		PG_RE_THROW();
+	FlushErrorState();
+	ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					errmsg("could not set the password of role \"%s\"", NameStr(role->name)),
+					errdetail("A transaction that is still open has changed the role."),
+					errhint("End it: in pg_locks it holds RowExclusiveLock on pg_authid.")));
 }
 
 /*
@@ -343,10 +356,18 @@ lock_row(Relation authid, RoleRow *row)
 	TupleTableSlot *slot = table_slot_create(authid, NULL);
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TM_FailureData failure;
-	TM_Result result;
+	volatile TM_Result result = TM_Invisible;
 
-	result = table_tuple_lock(authid, &row->tuple->t_self, snapshot, slot, GetCurrentCommandId(true),
-							  LockTupleNoKeyExclusive, LockWaitBlock, 0, &failure);
+	PG_TRY();
+	{
+		result = table_tuple_lock(authid, &row->tuple->t_self, snapshot, slot, GetCurrentCommandId(true),
+								  LockTupleNoKeyExclusive, LockWaitBlock, 0, &failure);
+	}
+	PG_CATCH();
+	{
+		explain_lock_timeout(&row->state);
+	}
+	PG_END_TRY();
 	UnregisterSnapshot(snapshot);
 	ExecDropSingleTupleTableSlot(slot);
 	return result == TM_Ok;
