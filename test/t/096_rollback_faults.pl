@@ -271,6 +271,38 @@ cell 'labels as they were before the last rotation' => sub {
 	ends_with($was->{new}, 'to what was AWSCURRENT before, not to what was AWSPREVIOUS');
 };
 
+# With the launcher nobody has to call again.
+$t->set(shared_preload_libraries => 'rotate_ext');
+$t->restart;
+foreach my $boundary (@boundaries)
+{
+	my ($when, $rule) = @$boundary;
+
+	cell "killed $when, with the launcher" => sub {
+		my $was = fresh();
+		my $fault = $emulator->fault(action => 'hang', operation => $move, seconds => 60, %$rule);
+		$t->set('rotate_ext.request_timeout' => 60000);
+		my $call = $t->start_sql($ROLLBACK);
+		my $password = $when =~ /^before/ ? $was->{new} : $was->{old};
+
+		$emulator->wait_for_fault($fault);
+		kill 'KILL', $t->sql($WORKER . ' LIMIT 1');
+		isnt($call->finish->{error}, undef, 'the caller is told');
+		$emulator->clear_faults;
+		$t->{node}->poll_query_until('postgres', 'SELECT true');
+		$t->wait_for("SELECT source = 'launcher' AND outcome IS NOT NULL FROM rotate_run ORDER BY run_id DESC LIMIT 1");
+		ends_with($password, 'without help');
+		is(($t->history('prod/app'))[-1]{outcome}, $when =~ /^before/ ? 'settled' : 'completed', 'rotate_history says so');
+		is($t->sql('SELECT state FROM rotate_status'), 'ok', 'and rotate_status');
+		$t->set('rotate_ext.request_timeout' => 300);
+		if ($when !~ /^before/)
+		{
+			is($t->sql($ROLLBACK), 'rolled back', 'who calls again all the same');
+			ends_with($was->{old}, 'has what was asked for');
+		}
+	};
+}
+
 note "rollback faults: $tried cells tried, $passed passed";
 $t->stop;
 done_testing();

@@ -51,6 +51,9 @@ typedef enum Check
 	CHECK_LOST_TOKEN,
 	CHECK_BUDGET_OF_CALLS,
 	CHECK_SURVIVES_PROMOTION,
+	CHECK_ROLLBACK_COMPLETES,
+	CHECK_ROLLBACK_REFUSES,
+	CHECK_ROLLBACK_CREATES_NOTHING,
 	CHECK_FACTS_MOVE,
 	CHECK_FACTS_SET_PENDING,
 	CHECK_FACTS_SET_CURRENT,
@@ -99,6 +102,9 @@ static const char *const check_name[CHECK_COUNT] = {
 	"a token without AWSPENDING is refused and changes nothing",
 	"rotate_now() costs two logins, one value and one move",
 	"an alternating rotation survives the promotion of a standby",
+	"rotate_rollback() completes",
+	"rotate_rollback() to a login that fails changes neither roles nor labels, where AWSCURRENT logged in",
+	"rotate_rollback() creates no version",
 	"any facts: MOVE_CURRENT only to a candidate that the role has and whose login is proved",
 	"any facts: SET_PASSWORD(AWSPENDING) only where asked, with authority, the way in proved",
 	"any facts: SET_PASSWORD(AWSCURRENT) only where allowed, with authority, the way in proved",
@@ -339,6 +345,7 @@ check_action(const State *s, RotationAction a)
 	{
 		case ACTION_CREATE_PENDING:
 			expect(CHECK_CREATE_WAY_IN, r->stale || proved_way_in(s));
+			expect(CHECK_ROLLBACK_CREATES_NOTHING, r->target == NO_SLOT);
 			if (at(&s->w, r->seen[VERSION_PENDING])->value == VALUE_EMPTY)
 				expect(CHECK_EMPTY_LEFT_ALONE,
 					   (r->request == REQUEST_CREATE_SECRET && r->token == r->seen[VERSION_PENDING]) ||

@@ -147,6 +147,39 @@ check_rotate_now(const State *start, bool force)
 }
 
 static void
+check_rollback(const State *start)
+{
+	State end = *start;
+	const World *before = &start->w;
+	const World *after = &end.w;
+	uint8_t target = before->label[VERSION_PREVIOUS];
+	Result result;
+
+	if (!start_rollback(&end))
+		return;
+	result = finish_run(&end);
+	reset_run(&end.r);
+	if (logs_in(before, VERSION_CURRENT))
+		expect(CHECK_STILL_LOGS_IN, logs_in(after, VERSION_CURRENT));
+	if (!before->version[target].locked)
+		expect(CHECK_ROLLBACK_COMPLETES,
+			   result.done && logs_in(after, VERSION_CURRENT) && after->label[VERSION_CURRENT] == target &&
+				   after->label[VERSION_PENDING] == target &&
+				   after->label[VERSION_PREVIOUS] == before->label[VERSION_CURRENT]);
+	else
+	{
+		expect(CHECK_ROLLBACK_REFUSES,
+			   !result.done && after->label[VERSION_CURRENT] == before->label[VERSION_CURRENT]);
+		if (logs_in(before, VERSION_CURRENT))
+			expect(CHECK_ROLLBACK_REFUSES,
+				   same_roles(before, after) && after->version[target].ours == before->version[target].ours &&
+					   (before->label[VERSION_PENDING] == target
+							? after->label[VERSION_PENDING] == before->label[VERSION_CURRENT]
+							: memcmp(after->label, before->label, sizeof(after->label)) == 0));
+	}
+}
+
+static void
 check_observe(const State *start)
 {
 	State end = *start;
@@ -275,6 +308,7 @@ check_from_idle(const State *s)
 
 	check_rotate_now(s, false);
 	check_rotate_now(s, true);
+	check_rollback(s);
 	check_observe(s);
 	check_service(s);
 	for (int t = 0; t < 4; t++)

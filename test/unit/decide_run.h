@@ -47,6 +47,9 @@ observe(State *s)
 					   r->seen[VERSION_PENDING] == w->label[VERSION_PENDING];
 
 	memcpy(r->seen, w->label, sizeof(r->seen));
+	/* where somebody else has put it, it is not what the rollback was asked for */
+	if (r->target != NO_SLOT && r->seen[VERSION_PENDING] != r->target)
+		r->seen[VERSION_PENDING] = NO_SLOT;
 	memcpy(r->seen_role, w->role, sizeof(r->seen_role));
 	if (r->stale)
 	{
@@ -278,6 +281,20 @@ carry_out_create(State *s, Outcome outcome)
 	return true;
 }
 
+/* A rollback that was refused: AWSPENDING goes back, where no move of this run may still arrive. */
+static void
+put_pending_back(State *s)
+{
+	const Run *r = &s->r;
+	bool as_before = r->set_slot == NO_SLOT && !r->stale && !r->at_target;
+
+	if (r->target == NO_SLOT || r->unanswered || r->move == MOVE_SUCCEEDED || !as_before ||
+		s->w.label[VERSION_PENDING] != r->target)
+		return;
+	s->w.label[VERSION_PENDING] = r->taken_from;
+	s->w.version[r->target].ours = r->was_ours;
+}
+
 /* False: the action can't come out like this here. */
 static bool
 carry_out(State *s, RotationAction a, Outcome outcome)
@@ -311,6 +328,8 @@ carry_out(State *s, RotationAction a, Outcome outcome)
 		case ACTION_REFUSE:
 			if (outcome != OUTCOME_TRUE)
 				return false;
+			if (a.type == ACTION_REFUSE)
+				put_pending_back(s);
 			reset_run(&s->r);
 			return true;
 	}
@@ -331,6 +350,52 @@ start_run(State *s, RotationRequest request, bool force, uint8_t token, bool sta
 	s->r.started_well = matches(s->w.role, current);
 	s->r.undisturbed = true;
 	observe(s);
+}
+
+/*
+ * rotate_rollback() up to the point where AWSPENDING has been moved: what it
+ * checks and proves before (see rotation_rollback.c).  False: it refuses.  Where
+ * the role has a password of ours that no label leads to, it first does what a
+ * run that only looks does; that is another way here.
+ */
+static bool
+start_rollback(State *s)
+{
+	World *w = &s->w;
+	uint8_t on_current = w->label[VERSION_CURRENT];
+	uint8_t on_pending = w->label[VERSION_PENDING];
+	uint8_t on_previous = w->label[VERSION_PREVIOUS];
+	const Version *current = at(w, on_current);
+	const Version *previous = at(w, on_previous);
+	const Version *pending = at(w, on_pending);
+	bool other_pending = on_pending != NO_SLOT && on_pending != on_current && on_pending != on_previous;
+	uint8_t way_in;
+
+	if (alternating() || on_previous == NO_SLOT || on_previous == on_current ||
+		current->value != VALUE_USABLE || previous->value != VALUE_USABLE ||
+		previous->password == current->password || (other_pending && pending->value == VALUE_EMPTY))
+		return false;
+	if (matches(w->role, current))
+		way_in = on_current;
+	else if (matches(w->role, previous))
+		way_in = on_previous;
+	else if (other_pending && matches(w->role, pending) && w->role[0].ours)
+		way_in = on_pending;
+	else
+		return false;
+	if (at(w, way_in)->locked)
+		return false;
+
+	start_run(s, REQUEST_ROTATE_NOW, false, NO_SLOT, false);
+	s->r.login[way_in] = LOGIN_PROVED;
+	s->r.target = on_previous;
+	s->r.taken_from = on_pending == on_previous ? on_current : on_pending;
+	s->r.was_ours = previous->ours;
+	s->r.at_target = matches(w->role, previous);
+	s->r.created = true; /* it creates nothing */
+	w->version[on_previous].ours = true;
+	w->label[VERSION_PENDING] = s->r.seen[VERSION_PENDING] = on_previous;
+	return true;
 }
 
 #endif /* DECIDE_RUN_H */

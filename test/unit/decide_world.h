@@ -77,6 +77,10 @@ typedef struct Run
 	uint8_t unanswered; /* a move sent in this run was never answered */
 	uint8_t moved_to;   /* where that one was to put AWSCURRENT */
 	uint8_t standbys;
+	uint8_t target;     /* rotate_rollback(): AWSPENDING's new version, else NO_SLOT */
+	uint8_t taken_from; /* and the one that it was on, or NO_SLOT */
+	uint8_t was_ours;   /* whether that was known to be ours before */
+	uint8_t at_target;  /* whether the role had its password before */
 	/* for the test only */
 	uint8_t started_well; /* AWSCURRENT logged in when the run began */
 	uint8_t undisturbed;  /* nothing but faults of the run's own requests since */
@@ -131,7 +135,7 @@ static inline void
 reset_run(Run *r)
 {
 	memset(r, 0, sizeof(*r));
-	r->token = r->set_slot = r->moved_to = NO_SLOT;
+	r->token = r->set_slot = r->moved_to = r->target = r->taken_from = NO_SLOT;
 	memset(r->seen, NO_SLOT, sizeof(r->seen));
 }
 
@@ -177,7 +181,7 @@ new_password(const State *s)
 static void
 canonical(State *s)
 {
-	uint8_t *reference[3 + 3 + 3 + 2 * MAX_FLIGHTS];
+	uint8_t *reference[3 + 3 + 5 + 2 * MAX_FLIGHTS];
 	uint8_t slot_of[MAX_VERSIONS];
 	uint8_t password_of[256] = {PASSWORD_LOST};
 	Version versions[MAX_VERSIONS] = {{0}};
@@ -197,6 +201,8 @@ canonical(State *s)
 	reference[nreferences++] = &s->r.token;
 	reference[nreferences++] = &s->r.set_slot;
 	reference[nreferences++] = &s->r.moved_to;
+	reference[nreferences++] = &s->r.target;
+	reference[nreferences++] = &s->r.taken_from;
 	for (int i = 0; i < MAX_FLIGHTS; i++)
 	{
 		reference[nreferences++] = &s->w.from[i];

@@ -42,6 +42,7 @@ enum
 {
 	WAY_START,
 	WAY_RUN,
+	WAY_ROLLBACK,
 	WAY_ACTION,
 	WAY_OBSERVED,
 	WAY_CRASH,
@@ -75,6 +76,9 @@ describe(const Way *way)
 		case WAY_RUN:
 			printf("#   run: %s%s%s, token %d\n", request_name[way->what], way->version & 1 ? " force" : "",
 				   way->version & 2 ? ", a standby is behind" : "", way->outcome);
+			break;
+		case WAY_ROLLBACK:
+			printf("#   run: rotate_rollback()\n");
 			break;
 		case WAY_ACTION:
 			printf("#     %s %s%s\n", rotation_action_name((RotationActionType) way->what),
@@ -192,7 +196,10 @@ start_runs(const State *s)
 {
 	uint8_t tokens[4] = {s->w.label[VERSION_CURRENT], s->w.label[VERSION_PENDING],
 						 s->w.label[VERSION_PREVIOUS], NO_SUCH_TOKEN};
+	State rollback = *s;
 
+	if (start_rollback(&rollback))
+		reached(&rollback, WAY_ROLLBACK, 0, 0, 0);
 	for (int behind = 0; behind < (alternating() ? 1 : 2); behind++)
 	{
 		for (int kind = 0; kind < 3; kind++)

@@ -442,6 +442,30 @@ MUTANTS = [
         "",
     ),
     Mutant(
+        "a rollback whose version is taken away makes another",
+        "rotate_rollback() creates no version",
+        "	if (f->created_pending && !has_pending(f))\n		return give_up(f, REFUSE_PENDING_GONE);\n",
+        "",
+        2,
+    ),
+    Mutant(
+        "a way in by AWSPREVIOUS, which is AWSPENDING too, is not gone on with",
+        "rotate_rollback() completes",
+        "	if (pending_is_candidate(f) && f->role_has[VERSION_PENDING])\n		return finish(f);\n\n	/* somebody",
+        "	if (pending_is_candidate(f) && f->role_has[VERSION_PENDING])\n		return refuse(REFUSE_PASSWORD_UNKNOWN, VERSION_NONE);\n\n	/* somebody",
+    ),
+    Mutant(
+        "a rollback goes on after a failed login",
+        "rotate_rollback() to a login that fails",
+        """		return give_up(f, REFUSE_PENDING_LOGIN_FAILED);
+	if (f->move == MOVE_REFUSED)
+		return give_up(f, REFUSE_MOVE_REFUSED);
+
+""",
+        "		return act(ACTION_MOVE_CURRENT, VERSION_PENDING);\n",
+        2,
+    ),
+    Mutant(
         "an unusable AWSCURRENT is logged in with",
         "any facts: PROVE_LOGIN",
         "if (f->current == VALUE_USABLE && f->role_has[VERSION_CURRENT] && f->password_changed &&",
