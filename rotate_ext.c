@@ -86,7 +86,8 @@ void
 rotate_define_gucs(void)
 {
 	define_string("rotate_ext.region", "AWS region of secrets that are registered by name.",
-				  "Empty: AWS_REGION, AWS_DEFAULT_REGION, then the profile's. A registered secret's region "
+				  "Empty: AWS_REGION, AWS_DEFAULT_REGION, the profile's, the EC2 instance's. A registered "
+				  "secret's region "
 				  "comes from its ARN.",
 				  &rotate_region);
 	define_string(
@@ -104,7 +105,7 @@ rotate_define_gucs(void)
 	define_string("rotate_ext.https_proxy", "URL of the proxy to reach AWS through.",
 				  "Empty: HTTPS_PROXY. Hosts in NO_PROXY are reached without it.", &rotate_https_proxy);
 	define_string("rotate_ext.profile", "Profile in the shared AWS credentials and config files.",
-				  "Empty: the environment's keys, then AWS_PROFILE, then \"default\".", &rotate_profile);
+				  "Empty: credentials are looked for as the AWS SDKs do; see docs/aws.md.", &rotate_profile);
 	define_string("rotate_ext.login_ca_file",
 				  "File of CA certificates that database servers are verified with.", NULL,
 				  &rotate_login_ca_file);
