@@ -45,7 +45,7 @@ CREATE TABLE @extschema@.rotate_run (
 	role_name text,
 	source text NOT NULL,
 	requested_by text NOT NULL,
-	attempt integer NOT NULL,
+	attempt integer NOT NULL DEFAULT 1,
 	started_at timestamptz NOT NULL,
 	finished_at timestamptz,
 	retry_at timestamptz,

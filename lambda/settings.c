@@ -246,9 +246,9 @@ read_endpoint(Settings *settings, Failure *failure)
 		name = "AWS_ENDPOINT_URL";
 	if (get(name) == NULL)
 	{
-		aws_endpoint_for_region("secretsmanager", settings->region, fips != NULL && strcasecmp(fips, "true") == 0,
-								dual_stack != NULL && strcasecmp(dual_stack, "true") == 0,
-								&settings->secrets_manager);
+		aws_endpoint_for_region(
+			"secretsmanager", settings->region, fips != NULL && strcasecmp(fips, "true") == 0,
+			dual_stack != NULL && strcasecmp(dual_stack, "true") == 0, &settings->secrets_manager);
 		return true;
 	}
 	status = aws_endpoint_parse(get(name), &settings->secrets_manager);

@@ -246,10 +246,12 @@ login_prove(const LoginTarget *target, LoginResult *result)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), rotate_login_timeout);
 	LoginAddress addresses[LOGIN_MAX_ADDRESSES];
+	LoginResult refused;
 	const char *why;
 	int count;
 
 	memset(result, 0, sizeof(*result));
+	memset(&refused, 0, sizeof(refused));
 	count = login_resolve(target->hostaddr != NULL ? target->hostaddr : target->host, target->port, addresses,
 						  &why);
 	if (count == 0)
@@ -266,8 +268,14 @@ login_prove(const LoginTarget *target, LoginResult *result)
 	for (;;)
 	{
 		try_addresses(target, addresses, count, deadline, result);
+
+		/* the time was over in the middle of one more try: the server's own answer says more */
+		if (result->outcome == LOGIN_CANNOT_CONNECT && refused.outcome == LOGIN_TOO_MANY_CONNECTIONS &&
+			time_left(deadline) == 0)
+			*result = refused;
 		if (result->outcome != LOGIN_TOO_MANY_CONNECTIONS || time_left(deadline) <= RETRY_DELAY_MS)
 			break;
+		refused = *result;
 		sleep_before_retry();
 	}
 }
