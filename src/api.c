@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "api.h"
+#include "compat.h"
 #include "db/role.h"
 #include "db/store.h"
 #include "identity.h"
@@ -247,6 +248,13 @@ rotate_register(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(make_row(fcinfo, values, nulls));
 }
 
+pg_noreturn static void
+not_registered(const char *secret)
+{
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("secret \"%s\" is not registered", secret),
+					errhint("Register it with rotate_register('%s').", secret)));
+}
+
 /* The registration, or an error. */
 static Registration *
 get_registration(const char *secret)
@@ -254,8 +262,7 @@ get_registration(const char *secret)
 	Registration *registration = store_find_registration(secret);
 
 	if (registration == NULL)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("secret \"%s\" is not registered", secret),
-						errhint("Register it with rotate_register('%s').", secret)));
+		not_registered(secret);
 	return registration;
 }
 
@@ -266,7 +273,9 @@ rotate_unregister(PG_FUNCTION_ARGS)
 
 	api_check_primary("rotate_unregister");
 	api_copy_secret(secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	store_delete_registration(get_registration(secret)->secret);
+	/* seen, and gone: another session has taken it back, and was waited for */
+	if (!store_delete_registration(get_registration(secret)->secret))
+		not_registered(secret);
 	PG_RETURN_VOID();
 }
 
@@ -288,7 +297,8 @@ rotate_enable(PG_FUNCTION_ARGS)
 	registration->role_oid = role.oid;
 	registration->system_identifier = identity_system();
 	registration->instance_hash = identity_instance(registration->host, registration->login_host);
-	store_bind_registration(registration);
+	if (!store_bind_registration(registration))
+		not_registered(secret);
 	launcher_wake_at_commit();
 	PG_RETURN_VOID();
 }

@@ -153,21 +153,23 @@ store_delete_registration(const char *secret)
 	return rows > 0;
 }
 
-void
+bool
 store_bind_registration(const Registration *registration)
 {
 	StoreScope scope;
 	StoreArgs args = {0};
+	uint64 rows;
 
 	store_begin(&scope);
 	store_add_text(&args, registration->secret);
 	store_add_text(&args, registration->system_identifier);
 	store_add_oid(&args, registration->role_oid);
 	store_add_text(&args, registration->instance_hash);
-	store_execute(
+	rows = store_execute(
 		&scope,
 		"UPDATE %s.rotate_registration SET system_identifier = $2, role_oid = $3, instance_hash = $4 "
 		"WHERE secret = $1",
 		&args, SPI_OK_UPDATE);
 	store_finish(&scope);
+	return rows > 0;
 }

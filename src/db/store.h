@@ -92,8 +92,8 @@ extern void store_insert_registration(const Registration *registration);
 /* Delete by the registered spelling.  False: no such row. */
 extern bool store_delete_registration(const char *secret);
 
-/* Bind the registration to this cluster and to the role's present oid. */
-extern void store_bind_registration(const Registration *registration);
+/* Bind the registration to this cluster and to the role's present oid.  False: no such row. */
+extern bool store_bind_registration(const Registration *registration);
 
 /*
  * Begin a run: insert its row, and mark earlier ones of the same secret
