@@ -18,6 +18,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/varlena.h"
 
 #include "guc.h"
 #include "launcher.h"
@@ -52,6 +53,17 @@ int rotate_history_retention = 0;
 char *rotate_database = NULL;
 int rotate_max_workers = 0;
 
+int rotate_max_standby_lag = 0;
+int rotate_inactive_slots = INACTIVE_SLOTS_WARN;
+char *rotate_ignore_standbys = NULL;
+
+static const struct config_enum_entry inactive_slots_options[] = {
+	{"ignore", INACTIVE_SLOTS_IGNORE, false},
+	{"warn", INACTIVE_SLOTS_WARN, false},
+	{"block", INACTIVE_SLOTS_BLOCK, false},
+	{NULL, 0, false},
+};
+
 static const struct config_enum_entry switch_options[] = {
 	{"auto", ROTATE_SWITCH_AUTO, false}, {"on", ROTATE_SWITCH_ON, false},
 	{"off", ROTATE_SWITCH_OFF, false},   {"true", ROTATE_SWITCH_ON, true},
@@ -80,6 +92,38 @@ define_milliseconds(const char *name, const char *description, int *variable, in
 {
 	DefineCustomIntVariable(name, description, NULL, variable, boot, min, max, PGC_SIGHUP, GUC_UNIT_MS, NULL,
 							NULL, NULL);
+}
+
+static bool
+check_names(char **newval, void **extra, GucSource source)
+{
+	char *copy = pstrdup(*newval);
+	List *names = NIL;
+	bool valid = SplitGUCList(copy, ',', &names);
+
+	if (!valid)
+		GUC_check_errdetail("List syntax is invalid.");
+	list_free(names);
+	pfree(copy);
+	return valid;
+}
+
+static void
+define_standby_gucs(void)
+{
+	DefineCustomIntVariable("rotate_ext.max_standby_lag",
+							"How much WAL a standby may have still to replay when a rotation begins.",
+							"-1: standbys and replication slots are not looked at.", &rotate_max_standby_lag,
+							16384, -1, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomEnumVariable("rotate_ext.inactive_slots",
+							 "What physical replication slots that nobody uses are to a rotation.",
+							 "Each may be a standby that comes back.", &rotate_inactive_slots,
+							 INACTIVE_SLOTS_WARN, inactive_slots_options, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"rotate_ext.ignore_standbys",
+		"Standbys, by application_name, and physical slots that rotations do not wait for.",
+		"For standbys that are delayed on purpose.", &rotate_ignore_standbys, "", PGC_SIGHUP, GUC_LIST_INPUT,
+		check_names, NULL, NULL);
 }
 
 void
@@ -145,6 +189,7 @@ rotate_define_gucs(void)
 	DefineCustomIntVariable("rotate_ext.max_workers",
 							"How many rotation workers the launcher runs at the same time.", NULL,
 							&rotate_max_workers, 3, 1, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	define_standby_gucs();
 }
 
 void

@@ -26,6 +26,7 @@
 #include "api.h"
 #include "compat.h"
 #include "db/role.h"
+#include "db/standby.h"
 #include "db/store.h"
 #include "identity.h"
 #include "launcher.h"
@@ -51,10 +52,16 @@ PG_FUNCTION_INFO_V1(rotate_recovery);
 void
 api_check_primary(const char *function)
 {
-	if (RecoveryInProgress())
-		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-						errmsg("cannot execute %s() on a standby", function),
-						errhint("Call it on the primary; the standbys follow.")));
+	char *source;
+
+	if (!RecoveryInProgress())
+		return;
+	source = standby_describe_source();
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("cannot execute %s() on a standby", function),
+		 source ? errhint("Call it on the primary; the standbys follow. This one replicates from %s.", source)
+				: errhint("Call it on the primary; the standbys follow.")));
 }
 
 /*

@@ -49,6 +49,18 @@ extern int rotate_history_retention; /* days */
 extern char *rotate_database; /* whose secrets it looks after */
 extern int rotate_max_workers;
 
+/* standbys */
+typedef enum InactiveSlots
+{
+	INACTIVE_SLOTS_IGNORE,
+	INACTIVE_SLOTS_WARN,
+	INACTIVE_SLOTS_BLOCK
+} InactiveSlots;
+
+extern int rotate_max_standby_lag;   /* kB; -1: standbys are not looked at */
+extern int rotate_inactive_slots;    /* InactiveSlots */
+extern char *rotate_ignore_standbys; /* names, with commas between them */
+
 extern void rotate_define_gucs(void);
 
 #endif /* ROTATE_EXT_GUC_H */

@@ -104,6 +104,8 @@ typedef struct Rotation
 	int64 told_offset;    /* of AWS's clock, that the caller was warned of */
 	bool timed_out;       /* it took longer than rotate_ext.worker_timeout */
 	RollbackState rollback;
+	List *standbys; /* of StandbyLag: too far behind, or gone */
+	bool warned_of_slots;
 
 	char tls[16];          /* of the last login proved */
 	StringInfoData phases; /* JSON array without its brackets */
@@ -230,6 +232,14 @@ extern void rotation_end_record(Rotation *rotation, const ErrorData *error);
 
 /* access.c */
 extern void rotation_show_access(Rotation *rotation);
+
+/*
+ * rotation_standbys.c: the fact; the error that says which standby; and both
+ * for dry_run.
+ */
+extern void rotation_observe_standbys(Rotation *rotation);
+pg_noreturn extern void rotation_refuse_standbys(const Rotation *rotation);
+extern void rotation_append_standbys(StringInfo json, const Rotation *rotation);
 
 /* rotation_abandon.c */
 extern void rotation_abandon(Rotation *rotation);

@@ -534,7 +534,7 @@ rotation_observe(Rotation *rotation)
 		facts->previous = VALUE_NO_VERSION;
 		observe_role(rotation);
 	} while (needs_previous(rotation) && !observe_previous(rotation));
-	facts->standbys = STANDBYS_REPLAYED;
+	rotation_observe_standbys(rotation);
 	facts->move = derive_move(rotation);
 	rotation_derive_facts(rotation);
 }
@@ -592,6 +592,7 @@ rotation_facts_json(const Rotation *rotation)
 			escape_json(&json, problem->message);
 		}
 	}
+	rotation_append_standbys(&json, rotation);
 	appendStringInfoChar(&json, '}');
 	return json.data;
 }

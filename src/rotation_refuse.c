@@ -157,9 +157,7 @@ rotation_refuse(Rotation *rotation, RotationAction action)
 								   secret, role)));
 			break;
 		case REFUSE_STANDBYS_BEHIND:
-			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-							errmsg("could not %s secret \"%s\": a standby is too far behind", rotation->verb,
-								   secret)));
+			rotation_refuse_standbys(rotation);
 			break;
 		case REFUSE_REPAIR_DISABLED:
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -38,7 +38,8 @@ sub shows
 }
 
 my $fact = sub { my ($current, $pending, $role, %more) = @_;
-	return { AWSCURRENT => $current, AWSPENDING => $pending, 'password of the role' => $role, %more }; };
+	return { AWSCURRENT => $current, AWSPENDING => $pending, 'password of the role' => $role,
+		standbys => 'none is more than 16 MB behind', %more }; };
 
 shows('not registered: shows what would come after', 'would PROVE_LOGIN(AWSCURRENT)', $fact->('usable', 'no version', 'AWSCURRENT'));
 is($t->sql('SELECT count(*) FROM rotate_registration'), '0', 'and it is still not registered');

@@ -20,6 +20,7 @@ $t->sql("SELECT rotate_register('prod/app')");
 $t->row("SELECT * FROM rotate_now('prod/app')");
 $t->add('plain');
 $t->sql("SELECT rotate_register('prod/plain', allow_plaintext_login => true)");
+$t->row("SELECT * FROM rotate_now('prod/plain')");
 $primary->backup('copy');
 
 # another(NAME, options of init_from_backup): a server made from that copy, as
@@ -41,18 +42,20 @@ my $standby = another('standby', has_streaming => 1);
 $primary->wait_for_catchup('standby', 'replay', $primary->lsn('write'));
 my $before = $t->unchanged('app', 'prod/app');
 
+my $source = sprintf 'This one replicates from host "%s", port %d.', $primary->host, $primary->port;
 foreach my $call ("rotate_now('prod/app')", "rotate_now('prod/app', dry_run => true)", "rotate_abandon('prod/app')",
+	"rotate_rollback('prod/app')", q{rotate_event('{"Step": "setSecret", "SecretId": "prod/app"}')},
 	"rotate_register('prod/x')", "rotate_unregister('prod/app')", "rotate_enable('prod/app')")
 {
 	my ($function) = $call =~ /^(\w+)/;
 	$standby->error_is("SELECT $call", {
 			sqlstate => '25006',
 			message => "cannot execute $function() on a standby",
-			hint => 'Call it on the primary; the standbys follow.'
+			hint => "Call it on the primary; the standbys follow. $source"
 		}, "$call is refused on a standby");
 }
 is($standby->sql("SELECT state FROM rotate_status WHERE secret = 'prod/app'"), 'ok', 'rotate_status works there');
-is($standby->sql('SELECT outcome FROM rotate_history'), 'rotated', 'and so does rotate_history');
+is($standby->sql("SELECT outcome FROM rotate_history WHERE secret = 'prod/app'"), 'rotated', 'and so does rotate_history');
 is($standby->sql("SELECT rotate_is_running('app'::regrole)"), 'f', 'and rotate_is_running()');
 is($t->unchanged('app', 'prod/app'), $before, 'nothing has changed');
 
@@ -72,6 +75,8 @@ sub refused
 	$copy->error_is("SELECT rotate_now('prod/$role')", { sqlstate => '55000', message => $message }, 'the copy cannot rotate');
 	is($t->unchanged($role, "prod/$role"), $before, 'role and labels of the original are unchanged');
 	is($copy->verifier_of($role), $verifier, 'as is the role in the copy');
+	$copy->error_is("SELECT rotate_rollback('prod/$role')", { sqlstate => '55000', message => $message }, 'nor can it roll back');
+	is($t->unchanged($role, "prod/$role"), $before, 'and moves no label for that');
 	is(($copy->history("prod/$role"))[-1]{error} =~ s/\n.*//sr, $message, 'whose rotate_history has the error');
 	return;
 }
