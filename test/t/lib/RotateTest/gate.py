@@ -11,7 +11,6 @@
 #	  {"do": "cut", "port": N}              every connection is reset, and so is each new one, at once
 #	  {"do": "open", "port": N}             those that wait go on, new ones pass
 #	  {"do": "lead", "port": N, "upstream": PORT}  where new connections are led to
-#	  {"do": "count", "port": N}            answers {"accepted": connections so far}
 #
 # A connection that was held when its gate is cut is reset, too.
 
@@ -27,7 +26,6 @@ class Gate:
         self.upstream = upstream
         self.cut = False
         self.passes = None  # how many connections pass before others wait; None: all
-        self.accepted = 0
         self.waiting = 0
         self.changed = asyncio.Condition()
         self.writers = set()
@@ -53,7 +51,6 @@ class Gate:
         self.waiting -= 1
 
     async def accept(self, reader, writer):
-        self.accepted += 1
         self.writers.add(writer)
         try:
             if not self.cut:
@@ -106,8 +103,6 @@ async def command(do, port=None, upstream=None, after=0, timeout=None):
             return {"reached": True}
         except asyncio.TimeoutError:
             return {"reached": False}
-    if do == "count":
-        return {"accepted": gate.accepted}
     if do == "lead":
         gate.upstream = upstream
     elif do == "hold":
