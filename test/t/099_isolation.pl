@@ -1,4 +1,4 @@
-# 095_isolation.pl
+# 099_isolation.pl
 #	  Runs the specs of test/isolation with PostgreSQL's own tester: sessions that
 #	  take turns, step by step, and wait for each other.
 #
