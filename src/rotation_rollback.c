@@ -78,6 +78,18 @@ check_target(Rotation *rotation)
 							   "password as AWSCURRENT",
 							   secret),
 						errhint("Call rotate_now('%s') for a new password.", secret)));
+	/* the label alone is wrong, and decide() moves none away from a value that it can't judge */
+	if ((facts->current == VALUE_UNUSABLE || facts->current == VALUE_EMPTY) &&
+		facts->role_has[VERSION_PREVIOUS])
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("could not roll back secret \"%s\": the value of its AWSCURRENT version cannot be "
+					"used",
+					secret),
+			 errdetail("Role \"%s\" has the password of the AWSPREVIOUS version.",
+					   rotation->registration->role_name),
+			 errhint("Move AWSCURRENT to version %s by hand, with UpdateSecretVersionStage.", target->id)));
 }
 
 /* AWSPENDING leads to what may not be lost, or not be taken from the service. */

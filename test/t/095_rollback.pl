@@ -187,6 +187,16 @@ $emulator->add_version('prod/app', 'no JSON', 'AWSCURRENT', 'AWSPENDING');
 $t->refused($ROLLBACK,
 	{ sqlstate => '22032', detail => qr/ it is not valid JSON \(line 1, column 2\)\.$/, message => 'could not roll back secret "prod/app": the value of its AWSCURRENT version cannot be used' },
 	'AWSCURRENT cannot be used', @app);
+# The value was put by hand, as PutSecretValue does it: the role has what is AWSPREVIOUS's now.
+set_labels('app', AWSPREVIOUS => $labels->{AWSCURRENT});
+$t->refused($ROLLBACK,
+	{
+		sqlstate => '55000',
+		message => 'could not roll back secret "prod/app": the value of its AWSCURRENT version cannot be used',
+		detail => 'Role "app" has the password of the AWSPREVIOUS version.',
+		hint => "Move AWSCURRENT to version $labels->{AWSCURRENT} by hand, with UpdateSecretVersionStage."
+	},
+	'nor can it be left', @app);
 set_labels('app', %$labels);
 is($t->row($ROLLBACK)->{outcome}, 'rolled back', 'with all that gone, it rolls back');
 
