@@ -41,6 +41,32 @@ kill 'KILL', @workers;
 $m->let_go(@cells);
 $m->judge(seconds => 5, since => $since, cells => \@cells);
 
+# And once more, while the launcher finishes what the first one left: before it
+# has looked, before the label moves, and after that.  What takes the server down
+# twice is not tried at once.
+$t->set('rotate_ext.max_workers' => 12);
+@cells = $m->cells('worker killed -9, and the next one', slug => 'twice', then => 'cut', ends => \%RotateTest::Matrix::ENDS);
+$m->bring(@cells);
+foreach my $cell (@cells)
+{
+	my ($operation, $when) = $cell->{point} =~ /^set/ ? ('UpdateSecretVersionStage', 'before')
+	  : $cell->{point} =~ /^(created|prove_new|move)$/ ? ('UpdateSecretVersionStage', 'after')
+	  : ('DescribeSecret', 'before');
+	push @{ $cell->{rules} }, $t->emulator->fault(
+		action => 'pause', then => 'cut', secret => $cell->{arn}, operation => $operation, when => $when);
+}
+kill 'KILL', map { $_->{pid} } $m->workers(@cells);
+$m->let_go(@cells);
+$m->ended(@cells);
+$t->emulator->wait_for_fault($_->{rules}[0]) or die "the launcher does not come to $_->{role}" foreach @cells;
+@workers = map { $_->{pid} } $m->workers(@cells);
+is(scalar(@workers), scalar(@cells), 'the launcher is at work on all of them');
+$since = time;
+kill 'KILL', @workers;
+$t->emulator->release($_->{rules}[0]) foreach @cells;
+$m->judge(seconds => 10, since => $since, cells => \@cells);
+$t->set('rotate_ext.max_workers' => undef);
+
 # The postmaster.  What it leaves behind must be gone before another one starts.
 @cells = $m->cells('postmaster killed -9', then => 'cut', ends => \%RotateTest::Matrix::ENDS);
 $m->bring(@cells);
