@@ -122,15 +122,39 @@ walk(CredentialsChain *chain, AwsCredentials *credentials)
 	return false;
 }
 
+/* Expired ones are of use only where they are a metadata service's. */
+static void
+check_expiry(AwsCredentials *credentials)
+{
+	bool expired = credentials->expires != 0 && credentials->expires <= time(NULL);
+	char *provider = pstrdup(credentials->provider);
+
+	if (expired && !credentials->stable)
+	{
+		aws_credentials_wipe(credentials);
+		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+						errmsg("could not use the AWS credentials of %s", provider),
+						errdetail("They have expired already."),
+						errhint("Look at the clock of this machine, and at what hands them out.")));
+	}
+	ereport(LOG, (errmsg("AWS credentials are those of %s", provider)));
+	if (expired)
+		ereport(
+			WARNING,
+			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+			 errmsg("the AWS credentials of %s have expired", provider),
+			 errdetail("They are used all the same, since there are no others; AWS may still take them.")));
+	pfree(provider);
+}
+
 void
 aws_credentials_load(AwsCredentials *credentials, HttpClient *http, const char *region)
 {
 	CredentialsChain chain = {.http = http, .region = region};
-	char *provider;
+	AwsCredentials found = {0};
 
-	aws_credentials_wipe(credentials);
 	initStringInfo(&chain.said);
-	if (!walk(&chain, credentials))
+	if (!walk(&chain, &found))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("could not find AWS credentials"), errdetail("%s", chain.said.data),
@@ -138,32 +162,20 @@ aws_credentials_load(AwsCredentials *credentials, HttpClient *http, const char *
 						 "the credentials to ~/.aws/credentials of the operating system user that runs the "
 						 "server.")));
 	pfree(chain.said.data);
-	credentials_check(credentials);
-	if (credentials->expires != 0 && credentials->expires <= time(NULL) && !credentials->stable)
-	{
-		provider = pstrdup(credentials->provider);
-		aws_credentials_wipe(credentials);
-		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-						errmsg("could not use the AWS credentials of %s", provider),
-						errdetail("They have expired already."),
-						errhint("Look at the clock of this machine, and at what hands them out.")));
-	}
-	plan_renewal(credentials);
-	ereport(LOG, (errmsg("AWS credentials are those of %s", credentials->provider)));
-	if (credentials->expires != 0 && credentials->expires <= time(NULL))
-		ereport(
-			WARNING,
-			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-			 errmsg("the AWS credentials of %s have expired", credentials->provider),
-			 errdetail("They are used all the same, since there are no others; AWS may still take them.")));
+	credentials_check(&found);
+	check_expiry(&found);
+	plan_renewal(&found);
+	aws_credentials_wipe(credentials);
+	*credentials = found;
 }
 
 /* A renewal that failed: is it to be told, and not merely to be noted? */
 static bool
 is_fatal(const AwsCredentials *credentials, int sqlerrcode)
 {
+	/* an internal error has ended the requests that were under way beside it, too */
 	if (ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
-		sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+		sqlerrcode == ERRCODE_OUT_OF_MEMORY || sqlerrcode == ERRCODE_INTERNAL_ERROR)
 		return true;
 	return credentials->expires <= time(NULL) && !credentials->stable;
 }
@@ -172,16 +184,13 @@ void
 aws_credentials_renew(AwsCredentials *credentials, HttpClient *http, const char *region)
 {
 	MemoryContext context = CurrentMemoryContext;
-	AwsCredentials fresh = {0};
 	ErrorData *error;
 
 	if (credentials->expires == 0 || time(NULL) < credentials->renew)
 		return;
 	PG_TRY();
 	{
-		aws_credentials_load(&fresh, http, region);
-		aws_credentials_wipe(credentials);
-		*credentials = fresh;
+		aws_credentials_load(credentials, http, region);
 	}
 	PG_CATCH();
 	{

@@ -37,8 +37,8 @@ typedef struct AwsCredentials
 
 /*
  * Load credentials into the current memory context; what *credentials held is
- * wiped and freed first, so zero it before the first time.  region is the
- * client's, for STS where nothing names the machine's own.
+ * then wiped and freed, so zero it before the first time.  An error leaves it as it
+ * was.  region is the client's, for STS where nothing names the machine's own.
  *
  * An error names the provider, and holds no part of a key or a token:
  *

@@ -21,6 +21,8 @@ my $token_file = "$dir/token";
 my $url = $agents->url . '/v2/credentials/4711?a=b';
 my $t = RotateTest->new(
 	emulator => $emulator,
+	init => { allows_streaming => 1 },
+	hba => ['local replication all trust'],
 	conf => "rotate_ext.max_attempts = 1\nlog_min_messages = debug2",
 	env => {
 		AWS_ACCESS_KEY_ID => undef,
@@ -119,6 +121,18 @@ $agents->cell(
 		refused({ sqlstate => '28000', message => "$could_not: HTTP 403" });
 		write_token($next);
 		is($t->sql('SELECT outcome FROM rotate_now(\'prod/app\')'), 'rotated', 'the new one is used at once');
+	});
+
+$agents->cell(
+	'container', 'on a standby',
+	sub {
+		my $standby = PostgreSQL::Test::Cluster->new('standby');
+		$t->node->backup('copy');
+		$standby->init_from_backup($t->node, 'copy', has_streaming => 1);
+		$t->_with_env(sub { $standby->start; });
+		is($standby->safe_psql('postgres', 'SELECT pg_is_in_recovery(), access_key_last4 FROM rotate_credentials()'),
+			't|0001', 'they are shown as well');
+		$standby->stop;
 	});
 
 # What the agent answers.

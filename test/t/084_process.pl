@@ -31,7 +31,8 @@ my $t = RotateTest->new(
 		AWS_SECRET_ACCESS_KEY => undef,
 		AWS_SHARED_CREDENTIALS_FILE => "$dir/credentials",
 		AWS_CONFIG_FILE => "$dir/config",
-		PATH => "$bin:$ENV{PATH}"
+		# its empty part would be the working directory: the server's data
+		PATH => "${bin}::$ENV{PATH}"
 	});
 my $message = 'could not get AWS credentials from the credential_process of profile "p"';
 my $hint = 'Run the command as the operating system user that runs the server, with the server\'s environment.';
@@ -223,6 +224,9 @@ bad('not in PATH', 'rotate-nothing-of-that-name', 'F0000', 'It could not be run:
 write_file("$bin/not_executable", "#!/bin/sh\n");
 chmod 0600, "$bin/not_executable";
 bad('not executable', "$bin/not_executable", 'F0000', 'It could not be run: Permission denied.');
+write_file($t->node->data_dir . '/in_the_data', "#!/bin/sh\ncat $dir/good\n");
+chmod 0700, $t->node->data_dir . '/in_the_data';
+bad('in the data directory', 'in_the_data', 'F0000', 'It could not be run: No such file or directory.');
 bad('not executable, in PATH', 'not_executable', 'F0000', 'It could not be run: No such file or directory.');
 program('no_interpreter', "cat $dir/good\n");
 bad('a script without its first line', "$bin/no_interpreter", 'F0000', 'It could not be run: Exec format error.');
