@@ -1,4 +1,4 @@
-# 101_matrix_failover.pl
+# 102_matrix_failover.pl
 #	  The fault matrix: the primary is lost at every boundary of a rotation, and
 #	  a standby takes its place and address; one that has everything, one that has
 #	  lost what was committed last, one that knows nothing of the rotation.

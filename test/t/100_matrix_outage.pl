@@ -1,4 +1,4 @@
-# 103_matrix_outage.pl
+# 100_matrix_outage.pl
 #	  The fault matrix: Secrets Manager can't be reached for a minute, at every
 #	  boundary of a rotation.
 #

@@ -1,4 +1,4 @@
-# 102_matrix_requests.pl
+# 103_matrix_requests.pl
 #	  The fault matrix: requests and answers get lost, hang and fail, and the
 #	  network to the login is cut, at every boundary of a rotation.
 

@@ -1,4 +1,4 @@
-# 100_matrix_server.pl
+# 101_matrix_server.pl
 #	  The fault matrix: the server dies at every boundary of a rotation, in
 #	  every way, and a few seconds after it is back all is as it must be.
 
