@@ -26,6 +26,9 @@
 /* More actions than any run needs without someone else changing labels or passwords under it. */
 #define MAX_ACTIONS 40
 
+/* How often what must still happen after the outcome is tried, where it is cancelled. */
+#define MAX_STEP_TRIES 3
+
 /* The region in an ARN (arn:aws:secretsmanager:eu-central-1:…), or NULL where the name is no ARN. */
 static char *
 region_of(const char *secret)
@@ -282,29 +285,35 @@ rotate(Rotation *rotation)
  * Carry out what must still happen once the outcome is clear, an error or not,
  * and never let that raise one of its own: the outcome is what to tell.  False:
  * it failed, and the server's log says why.
+ *
+ * A cancel must not keep it from happening, but can't just be held off:
+ * lock_timeout comes as a cancel, and a wait for somebody's lock has to end.
  */
 static bool
 try_step(Rotation *rotation, void (*step)(Rotation *, const ErrorData *), const ErrorData *error)
 {
 	volatile bool done = false;
+	volatile bool cancelled = true;
+	volatile int tries = 0;
 
-	PG_TRY();
+	while (!done && cancelled && tries++ < MAX_STEP_TRIES)
 	{
-		HOLD_CANCEL_INTERRUPTS();
-		step(rotation, error);
-		RESUME_CANCEL_INTERRUPTS();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		/* the error has ended the hold */
+		PG_TRY();
+		{
+			step(rotation, error);
+			done = true;
+		}
+		PG_CATCH();
+		{
+			MemoryContextSwitchTo(rotation->context);
+			cancelled = geterrcode() == ERRCODE_QUERY_CANCELED;
+			EmitErrorReport();
+			FlushErrorState();
+			AbortOutOfAnyTransaction();
+		}
+		PG_END_TRY();
 		MemoryContextSwitchTo(rotation->context);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
 	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(rotation->context);
 	return done;
 }
 
