@@ -40,6 +40,7 @@ int rotate_connect_timeout = 0;
 int rotate_request_timeout = 0;
 int rotate_credential_process_timeout = 0;
 int rotate_max_attempts = 0;
+int rotate_writes_per_second = 0;
 
 char *rotate_login_ca_file = NULL;
 char *rotate_instance_file = NULL;
@@ -169,6 +170,10 @@ rotate_define_gucs(void)
 	DefineCustomIntVariable("rotate_ext.max_attempts",
 							"How often a call to AWS is tried, the first time included.", NULL,
 							&rotate_max_attempts, 3, 1, 10, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("rotate_ext.writes_per_second",
+							"How many writes a second this server sends to Secrets Manager.",
+							"In each region, where AWS takes 50 a second of all its clients together.",
+							&rotate_writes_per_second, 45, 1, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	define_milliseconds("rotate_ext.login_timeout", "Time limit of proving one login.", &rotate_login_timeout,
 						10000, 100, 300000);
 	define_milliseconds("rotate_ext.start_timeout",

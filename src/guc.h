@@ -33,6 +33,7 @@ extern int rotate_connect_timeout;            /* ms, of one connection to AWS */
 extern int rotate_request_timeout;            /* ms, of one request, connecting included */
 extern int rotate_credential_process_timeout; /* ms */
 extern int rotate_max_attempts;               /* of one call, the first included */
+extern int rotate_writes_per_second;          /* to Secrets Manager in a region */
 
 /* logins */
 extern char *rotate_login_ca_file;

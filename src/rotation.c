@@ -88,6 +88,7 @@ take_turn(Rotation *rotation)
 	rotation_begin();
 	turn_take(TURN_ROTATION, rotation->registration->role_oid, true, rotate_start_timeout,
 			  rotation->registration->secret);
+	rotation->turn_of = rotation->registration->role_oid;
 	rotation_commit();
 }
 
@@ -260,6 +261,11 @@ rotate(Rotation *rotation)
 			rotation->result->outcome = "unproved";
 			break;
 		}
+		if (action.type == ACTION_REFUSE && rotation_wait_for_quota(rotation, action))
+		{
+			actions = 0;
+			continue;
+		}
 		if (action.type == ACTION_REFUSE)
 			rotation_refuse(rotation, action);
 		if (++actions > MAX_ACTIONS)
@@ -380,6 +386,11 @@ close_run(Rotation *rotation)
 	if (rotation->client != NULL)
 		sm_close(rotation->client);
 	rotation->client = NULL;
+
+	/* the process may stay for a moment (pace_linger()), and must not hold up the next one */
+	if (OidIsValid(rotation->turn_of))
+		turn_release(TURN_ROTATION, rotation->turn_of, true);
+	rotation->turn_of = InvalidOid;
 }
 
 pg_noreturn static void

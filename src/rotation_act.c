@@ -329,7 +329,8 @@ end_lockout(Rotation *rotation)
 		return;
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, rotation->lockout_start);
-	rotation->lockout_us = INSTR_TIME_GET_MICROSEC(now);
+	/* there are several where the label's move was throttled */
+	rotation->lockout_us += INSTR_TIME_GET_MICROSEC(now);
 	rotation->lockout_ended = true;
 }
 

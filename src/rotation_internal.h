@@ -71,6 +71,7 @@ typedef struct Rotation
 	RotationResult *result;
 	Registration *registration;
 	SmClient *client;
+	Oid turn_of;  /* the role whose turn is ours, or InvalidOid */
 	int64 run_id; /* 0: not recorded (dry run) */
 	int attempt;  /* of what is tried again, from 1 */
 	char *begun;  /* the version that this run has made, or whose rotation it is to finish; or NULL */
@@ -100,6 +101,7 @@ typedef struct Rotation
 	SmCall *move_failure; /* the latest that did not succeed, or NULL */
 	int moves_again;      /* sent because the one before was not answered */
 	int looks_again;      /* at the labels, which were out of date */
+	int quota_waits;      /* after a move that was throttled */
 	int requests;         /* sent to Secrets Manager */
 	int64 told_offset;    /* of AWS's clock, that the caller was warned of */
 	bool timed_out;       /* it took longer than rotate_ext.worker_timeout */
@@ -160,6 +162,13 @@ extern void rotation_pause(long milliseconds);
  * has waited long enough.
  */
 extern bool rotation_wait_for_labels(Rotation *rotation);
+
+/*
+ * The label move was throttled, and the role has its old password back: wait for
+ * a while, and make ready to go on from the pending version.  False: that is not
+ * why the run ends, or there is no time for it.
+ */
+extern bool rotation_wait_for_quota(Rotation *rotation, RotationAction action);
 
 /* The password that CREATE_PENDING needs, asked for in Secrets Manager's encoding.  Opens a transaction. */
 extern SmCall *rotation_random_password_call(Rotation *rotation);

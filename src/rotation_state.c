@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/snapmgr.h"
@@ -141,11 +142,48 @@ warn_of_clock(Rotation *rotation)
 				(errmsg_internal("%s", message), errdetail_internal("%s", detail), errhint("%s", hint)));
 }
 
+/*
+ * How long throttling is to be waited for.  Three quarters of the run's time:
+ * what comes after the last answer has to fit in, too.  Not at all while the role
+ * is locked out: better that AWSCURRENT logs in again, see rotation_wait_for_quota().
+ */
+static int64
+patience(const Rotation *rotation)
+{
+	if (rotation->lockout_begun && !rotation->lockout_ended)
+		return 0;
+	return (int64) (rotate_worker_timeout * 0.75 - rotation_elapsed_ms(rotation));
+}
+
+bool
+rotation_wait_for_quota(Rotation *rotation, RotationAction action)
+{
+	const SmCall *failure = rotation->move_failure;
+	int delay;
+
+	if (action.reason != REFUSE_MOVE_REFUSED || failure == NULL || failure->error.class != AWS_THROTTLED)
+		return false;
+	delay = aws_retry_delay_ms(AWS_THROTTLED, 3 + rotation->quota_waits,
+							   0.5 + pg_prng_double(&pg_global_prng_state) / 2);
+	if (delay >= patience(rotation))
+		return false;
+	rotation->quota_waits++;
+	rotation_pause(delay);
+
+	/* from the start, as another run would do it, with the pending version that is there */
+	rotation->facts.move = MOVE_NOT_SENT;
+	rotation->lockout_begun = false;
+	rotation->lockout_ended = false;
+	rotation_observe(rotation);
+	return true;
+}
+
 void
 rotation_perform(Rotation *rotation, SmCall **calls, int ncalls)
 {
 	int i;
 
+	sm_set_patience(rotation->client, patience(rotation));
 	sm_perform(rotation->client, calls, ncalls);
 	warn_of_clock(rotation);
 	for (i = 0; i < ncalls; i++)

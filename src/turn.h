@@ -6,7 +6,7 @@
  * A turn is an advisory lock with database 0, which no SQL function can take
  * or release.  DDL on the role is not blocked by it.  There are two:
  *
- * TURN_ROTATION is held by the worker that rotates, at session level: until it exits.
+ * TURN_ROTATION is held by the worker that rotates, at session level: until the run is over, or it exits.
  * TURN_QUEUE is held by the one caller that may start the next worker, so that the others
  * wait in their own backends, in order, and not in worker slots.
  *

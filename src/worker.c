@@ -32,6 +32,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "aws/pace.h"
 #include "core/secret_value.h"
 #include "launcher.h"
 #include "recovery.h"
@@ -198,4 +199,5 @@ rotate_worker_main(Datum main_arg)
 	carry_out(order, answer);
 	explicit_bzero(order, sizeof(*order));
 	dsm_detach(segment);
+	pace_linger();
 }

@@ -8,6 +8,8 @@
  * stops hammering a service that is down.  Besides that, credentials that AWS
  * says are expired are loaded again, and a clock that AWS says is wrong is
  * corrected by its Date header, each once a call, even if no attempts are left.
+ * Throttling is no failure as long as the caller is patient: the call is sent
+ * again, ever more slowly.  Every try of a write has its place in line (pace.h).
  *
  * src/aws/secretsmanager.c
  *
@@ -20,6 +22,7 @@
 #include "utils/memutils.h"
 
 #include "aws/config.h"
+#include "aws/pace.h"
 #include "aws/sm_private.h"
 #include "core/secret_value.h"
 #include "guc.h"
@@ -50,6 +53,7 @@ typedef struct Attempt
 	bool running;
 	bool finished;
 	int64 due;          /* http_clock_ms() when to send it */
+	bool in_line;       /* due is when its place in line comes */
 	int cost;           /* tokens that its last retry took */
 	bool maybe_applied; /* by any request so far */
 	bool skew_corrected;
@@ -135,6 +139,12 @@ const char *
 sm_endpoint_url(const SmClient *client)
 {
 	return client->endpoint.url;
+}
+
+void
+sm_set_patience(SmClient *client, int64 milliseconds)
+{
+	client->patient_until = http_clock_ms() + milliseconds;
 }
 
 int64
@@ -246,6 +256,15 @@ take_retry_tokens(SmClient *client, Attempt *attempt)
 	return true;
 }
 
+/* May the call be sent once more, so many milliseconds from now? */
+static bool
+may_try_again(const SmCall *call, int delay)
+{
+	if (call->attempts < rotate_max_attempts)
+		return true;
+	return call->error.class == AWS_THROTTLED && http_clock_ms() + delay < call->client->patient_until;
+}
+
 /* Is the failed call to be sent again?  Sets when, and mends what can be mended. */
 static bool
 shall_retry(Attempt *attempt)
@@ -254,8 +273,10 @@ shall_retry(Attempt *attempt)
 	SmClient *client = call->client;
 	AwsError *error = &call->error;
 	time_t skew = clock_skew(attempt);
+	int delay;
 
 	attempt->due = 0;
+	attempt->in_line = false;
 	/* some services call it a wrong signature only */
 	if (error->class == AWS_BAD_CREDENTIALS && skew != 0)
 		error->class = AWS_CLOCK_SKEW;
@@ -282,10 +303,10 @@ shall_retry(Attempt *attempt)
 	}
 	if (!aws_error_is_retryable(error->class) && !(error->class == AWS_NOT_FOUND && call->retry_not_found))
 		return false;
-	if (call->attempts >= rotate_max_attempts || !take_retry_tokens(client, attempt))
+	delay = aws_retry_delay_ms(error->class, call->attempts + 1, pg_prng_double(&pg_global_prng_state));
+	if (!may_try_again(call, delay) || !take_retry_tokens(client, attempt))
 		return false;
-	attempt->due = http_clock_ms() + aws_retry_delay_ms(error->class, call->attempts + 1,
-														pg_prng_double(&pg_global_prng_state));
+	attempt->due = http_clock_ms() + delay;
 	return true;
 }
 
@@ -323,6 +344,12 @@ start_due_attempts(Attempt *attempts, int n)
 
 		if (attempt->running || attempt->finished)
 			continue;
+		if (attempt->due <= now && !attempt->in_line && sm_is_write(attempt->call->operation))
+		{
+			attempt->due =
+				pace_reserve(attempt->call->client->region, attempt->call->operation != SM_PUT_SECRET_VALUE);
+			attempt->in_line = true;
+		}
 		if (attempt->due <= now)
 			start_attempt(attempt);
 		else if (wait < 0 || attempt->due - now < wait)

@@ -108,6 +108,12 @@ extern void sm_close(SmClient *client);
 
 extern const char *sm_region(const SmClient *client);
 
+/*
+ * For so many milliseconds from now a call that AWS throttles is sent again, even
+ * beyond rotate_ext.max_attempts, which is all it gets otherwise.
+ */
+extern void sm_set_patience(SmClient *client, int64 milliseconds);
+
 /* AWS's clock minus this machine's, in seconds, where AWS has refused a request for it; else 0. */
 extern int64 sm_clock_offset(const SmClient *client);
 extern const char *sm_endpoint_url(const SmClient *client);

@@ -25,6 +25,7 @@ struct SmClient
 	int credentials_loads; /* how often they were loaded */
 	time_t clock_offset;   /* AWS's clock minus ours, once AWS said that it matters */
 	int retry_tokens;      /* of the SDKs' retry quota */
+	int64 patient_until;   /* http_clock_ms(): until then throttling is no failure */
 };
 
 /* Does it change anything at AWS? */

@@ -60,16 +60,6 @@ run_faults($t, [
 		requests => 3
 	},
 	{
-		name => 'throttled always',
-		rule => { action => 'throttle', times => 0 },
-		effect => 'before',
-		sqlstate => '53000',
-		message => 'ThrottlingException: Rate exceeded',
-		hint => 'Try again later.',
-		definite => 1,
-		requests => 3
-	},
-	{
 		name => 'LimitExceededException',
 		rule => { action => 'error', type => 'LimitExceededException', message => 'Too many versions', times => 0 },
 		effect => 'before',

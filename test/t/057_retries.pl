@@ -105,6 +105,8 @@ foreach my $name (sort keys %cases)
 
 	add($name);
 	my $id = $emulator->fault(%$rule, operation => 'UpdateSecretVersionStage', times => 0);
+	# throttling is waited for as long as there is time
+	$t->set('rotate_ext.worker_timeout' => $name eq 'throttled' ? 3000 : undef);
 	my ($status, $out, $err) = $t->psql("SELECT rotate_now('prod/$name')");
 	my $run = $t->row("SELECT *, extract(epoch FROM retry_at - finished_at)::float AS pause FROM rotate_history "
 		  . "WHERE secret = 'prod/$name' AND source = 'rotate_now'");

@@ -139,6 +139,18 @@ foreach my $name (sort keys %passing)
 	};
 }
 
+# Throttled for a moment, it takes a moment longer.
+foreach my $which ('AWSPENDING', 'AWSCURRENT')
+{
+	cell "$which\'s move is throttled once" => sub {
+		my $was = fresh();
+		$emulator->fault(action => 'throttle', operation => $move, after => $which eq 'AWSPENDING' ? 0 : 1);
+		my ($status, $out, $err) = $t->psql($ROLLBACK);
+		is($out, 'rolled back', 'rolled back') or diag($err);
+		ends_with($was->{old}, 'rolled back');
+	};
+}
+
 # For good
 my %lasting = (
 	'denied' => [ { action => 'access_denied' }, '42501' ],
@@ -150,10 +162,12 @@ foreach my $name (sort keys %lasting)
 
 	foreach my $which ('AWSPENDING', 'AWSCURRENT')
 	{
-		next if $which eq 'AWSCURRENT' && $name eq 'refused for where the label is';
+		next if $which eq 'AWSCURRENT' && $name ne 'denied';
 		cell "$which\'s move is $name" => sub {
 			my $was = fresh();
 			my $before = $t->unchanged('app', 'prod/app');
+			# throttling is waited for as long as there is time
+			$t->set('rotate_ext.worker_timeout' => $name eq 'throttled' ? 3000 : undef);
 			$emulator->fault(%$rule, operation => $move, times => $which eq 'AWSPENDING' ? 0 : 1,
 				after => $which eq 'AWSPENDING' ? 0 : 1);
 			is($t->sql_error($ROLLBACK)->{sqlstate}, $sqlstate, 'an error');
@@ -161,6 +175,7 @@ foreach my $name (sort keys %lasting)
 			is($t->sql("SELECT coalesce(created_version_id, '') FROM rotate_run ORDER BY run_id DESC LIMIT 1"), '',
 				'nothing is left to do');
 			$emulator->clear_faults;
+			$t->set('rotate_ext.worker_timeout' => undef);
 			is($t->sql($ROLLBACK), 'rolled back', 'without the fault it rolls back');
 			ends_with($was->{old}, 'then');
 		};
