@@ -399,9 +399,9 @@ profile_files_get(const ProfileFile *credentials, const ProfileFile *config, con
 
 	if (credentials != NULL)
 		value = profile_file_get(credentials, PROFILE_CREDENTIALS_FILE, profile, key);
-	if (value == NULL && config != NULL)
+	if ((value == NULL || value[0] == '\0') && config != NULL)
 		value = profile_file_get(config, PROFILE_CONFIG_FILE, profile, key);
-	return value;
+	return value != NULL && value[0] != '\0' ? value : NULL;
 }
 
 /* A group's setting: of several lines with the key the last. */

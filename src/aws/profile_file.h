@@ -52,7 +52,10 @@ extern bool profile_file_has(const ProfileFile *file, ProfileFileKind kind, cons
 extern const char *profile_file_get(const ProfileFile *file, ProfileFileKind kind, const char *profile,
 									const char *key);
 
-/* A setting of the profile, as the credentials file has it, else the config file; each may be NULL. */
+/*
+ * A setting of the profile, as the credentials file has it, else the config
+ * file; each may be NULL.  An empty one counts as absent.
+ */
 extern const char *profile_files_get(const ProfileFile *credentials, const ProfileFile *config,
 									 const char *profile, const char *key);
 

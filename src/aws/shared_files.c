@@ -205,9 +205,8 @@ shared_files_get_of(const SharedFiles *files, ProfileFileKind kind, const char *
 const char *
 shared_files_get(const SharedFiles *files, const char *profile, const char *key)
 {
-	const char *value = shared_files_get_of(files, PROFILE_CREDENTIALS_FILE, profile, key);
-
-	return value != NULL ? value : shared_files_get_of(files, PROFILE_CONFIG_FILE, profile, key);
+	return profile_files_get(files->files[PROFILE_CREDENTIALS_FILE], files->files[PROFILE_CONFIG_FILE],
+							 profile, key);
 }
 
 const char *
