@@ -318,6 +318,22 @@ foreach my $boundary (@boundaries)
 	};
 }
 
+# A rollback that does not come about leaves a rotation that is to be finished to the launcher.
+cell 'refused while a rotation waits to be tried again' => sub {
+	my $was = fresh();
+	$emulator->fault(action => 'throttle', operation => $move, times => 0);
+	is($t->sql_error("SELECT rotate_now('prod/app')")->{sqlstate}, '53000', 'a rotation has begun, and failed');
+	my $pending = $t->labels('prod/app')->{AWSPENDING};
+	$emulator->clear_faults;
+	$emulator->control('/labels', secret => 'prod/app', labels => { AWSPREVIOUS => undef });
+	is($t->sql_error($ROLLBACK)->{sqlstate}, '55000', 'there is nothing to roll back to');
+	is($t->sql('SELECT next_due IS NOT NULL FROM rotate_status'), 't', 'the rotation is still due');
+	$t->wait_for("SELECT source = 'launcher' AND outcome IS NOT NULL FROM rotate_run ORDER BY run_id DESC LIMIT 1");
+	is($t->labels('prod/app')->{AWSCURRENT}, $pending, 'and is finished');
+	ends_with(undef, 'then');
+	$emulator->control('/labels', secret => 'prod/app', labels => { AWSPREVIOUS => $was->{labels}{AWSCURRENT} });
+};
+
 note "rollback faults: $tried cells tried, $passed passed";
 $t->stop;
 done_testing();
