@@ -332,8 +332,27 @@ $agents->cell(
 		});
 	});
 
+# https, to any host; its certificate is verified as Secrets Manager's is.
+with_env(
+	AWS_CONTAINER_CREDENTIALS_RELATIVE_URI => undef,
+	AWS_CONTAINER_CREDENTIALS_FULL_URI => $agents->tls_url('good') . '/creds');
+$agents->cell('container', 'https',
+	sub { is($t->sql('SELECT access_key_last4 FROM rotate_credentials()'), '0002', 'is used'); });
+foreach my $kind (qw(untrusted wrong_name expired))
+{
+	with_env(AWS_CONTAINER_CREDENTIALS_FULL_URI => $agents->tls_url($kind) . '/creds');
+	$agents->cell(
+		'container',
+		"https with a certificate that is $kind",
+		sub {
+			$agents->requests;
+			refused({ sqlstate => '08001', message => qr/^\Q$could_not\E: / });
+			is(scalar($agents->requests), 0, 'the token is not sent');
+		});
+}
+
 # Nobody is there.
-with_env(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI => undef, AWS_CONTAINER_CREDENTIALS_FULL_URI => 'http://localhost:1/creds');
+with_env(AWS_CONTAINER_CREDENTIALS_FULL_URI => 'http://localhost:1/creds');
 $agents->cell(
 	'container', 'absent',
 	sub {

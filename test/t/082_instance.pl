@@ -193,6 +193,15 @@ $agents->cell(
 	});
 $t->set('rotate_ext.max_attempts' => 1);
 
+$agents->cell(
+	'EC2 instance',
+	'credentials: HTTP 404',
+	sub {
+		$agents->set(instance => (fault => { step => 'credentials', kind => 'status', status => 404 }));
+		refused({ sqlstate => '28000', message => "$could_not: HTTP 404" });
+		$agents->set(instance => (fault => undef));
+	});
+
 # What an instance without a role says, at the end of the chain.
 sub chain { my $last = shift; return qr/^Environment: .*\nWeb identity: .*\nShared files: .*\nContainer: .*\nEC2 instance metadata service: $last\.$/; }
 

@@ -384,6 +384,46 @@ foreach my $case (
 $agents->set(sts => (fault => undef));
 $agents->cell(
 	'role',
+	'expired',
+	sub {
+		$agents->control('role', arn => arn('one'), answer => { %$one, Expiration => RotateTest::Agents::time_in(-60) });
+		refused({
+			sqlstate => '28000',
+			message => 'could not use the AWS credentials of role "' . arn('one') . '" of profile "one"',
+			detail => 'They have expired already.'
+		});
+	});
+$agents->cell(
+	'role',
+	'a token with CR/LF',
+	sub {
+		$agents->control('role', arn => arn('one'), answer => { %$one, SessionToken => "$one->{SessionToken}\r\nX-Evil: 1" });
+		refused({
+			sqlstate => '28000',
+			message => 'could not use the AWS credentials of role "' . arn('one') . '" of profile "one"',
+			detail => qr/holds a blank, a line end/
+		});
+		$agents->control('role', arn => arn('one'), answer => $one);
+	});
+my %places = (
+	'absent' => [ 'http://127.0.0.1:1', { sqlstate => '08001', message => "$could_not: could not connect: Connection refused" } ],
+	'http to a foreign host' => [
+		'http://192.0.2.1',
+		{ sqlstate => 'F0000', message => 'could not use the URL in AWS_ENDPOINT_URL_STS' }
+	]);
+foreach my $name (sort keys %places)
+{
+	my ($url, $expected) = @{ $places{$name} };
+	$t->setenv(AWS_ENDPOINT_URL_STS => $url);
+	$t->stop;
+	$t->start;
+	$agents->cell('role', $name, sub { refused($expected); });
+}
+$t->setenv(AWS_ENDPOINT_URL_STS => $agents->url);
+$t->stop;
+$t->start;
+$agents->cell(
+	'role',
 	'a source that fails',
 	sub {
 		$t->set('rotate_ext.profile' => 'of_container');

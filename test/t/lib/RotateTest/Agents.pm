@@ -55,6 +55,14 @@ sub new
 }
 
 sub url { return 'http://127.0.0.1:' . $_[0]->{ports}{agent}; }
+# tls_url(KIND): another listener, with a certificate of the emulator's kinds (see its /listeners).
+sub tls_url
+{
+	my ($self, $kind) = @_;
+	my $dir = dirname($self->{emulator}->ca);
+	return 'https://127.0.0.1:' . $self->control('tls', directory => $dir, kind => $kind)->{port};
+}
+
 sub foreign_url { return 'http://127.0.0.1:' . $_[0]->{ports}{foreign}; }
 
 sub control
@@ -112,12 +120,13 @@ sub credentials
 	};
 }
 
-# cell(PROVIDER, FAULT, sub): a subtest, and a line of the table.
+# cell(PROVIDER, FAULT, sub): a subtest, and a line of the table.  One that dies is a
+# failed cell, not the end of the file.
 sub cell
 {
 	my ($self, $provider, $fault, $what) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my $ok = subtest("$provider: $fault", $what);
+	my $ok = subtest("$provider: $fault", sub { eval { $what->(); 1 } or fail("died: $@"); });
 	push @{ $self->{cells} }, [ $provider, $fault, $ok ];
 	return $ok;
 }

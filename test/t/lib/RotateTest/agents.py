@@ -28,7 +28,8 @@ sys.path[0] = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../.."
 from botocore.auth import SigV4Auth  # noqa: E402
 from botocore.awsrequest import AWSRequest  # noqa: E402
 from botocore.credentials import Credentials  # noqa: E402
-from emulator.httpd import Handler, Server, drop  # noqa: E402
+from emulator.certs import make_kind  # noqa: E402
+from emulator.httpd import Handler, Server, drop, tls_context  # noqa: E402
 
 IMDS_TOKEN_PATH = "/latest/api/token"
 IMDS_ROLE_PATH = "/latest/meta-data/iam/security-credentials/"
@@ -285,6 +286,10 @@ class ControlHandler(Handler):
             log.clear()
         return answer
 
+    def do_tls(self, directory, kind):
+        context = tls_context(*make_kind(directory, kind))
+        return {"port": listen("127.0.0.1", 0, "agent", context)}
+
     def do_reset(self):
         reset()
 
@@ -299,7 +304,7 @@ class ControlHandler(Handler):
 servers = []
 
 
-def listen(address, port, name):
+def listen(address, port, name, context=None):
     class Bound(Server):
         address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
@@ -307,7 +312,7 @@ def listen(address, port, name):
             self.server_address = (address, port)
             super().server_bind()
 
-    made = Bound(AgentHandler if name != "control" else ControlHandler, port, name=name)
+    made = Bound(AgentHandler if name != "control" else ControlHandler, port, context, name)
     servers.append(made.start())
     return made.port
 
