@@ -170,7 +170,8 @@ CREATE VIEW @extschema@.rotate_history AS
 /*
  * How the rotations of each secret go.  To give a version up is no rotation,
  * whatever came of it.  Neither is a look of the launcher's that found nothing to
- * do; but where its looks failed before, the secret is well again.
+ * do; but where its looks failed before, the secret is well again.  What is due
+ * next is the latest run's to say, whatever it was.
  */
 CREATE VIEW @extschema@.rotate_status AS
 	SELECT r.secret,
@@ -182,12 +183,12 @@ CREATE VIEW @extschema@.rotate_status AS
 				THEN 'off: registered in another cluster'
 			WHEN @extschema@.rotate_is_running(r.role_oid) THEN 'running'
 			WHEN last.run_id IS NULL THEN 'never rotated'
-			WHEN last.outcome IS NULL THEN 'interrupted'
+			WHEN last.outcome IS NULL OR last.outcome = 'interrupted' THEN 'interrupted'
 			WHEN last.sqlstate IS NOT NULL THEN 'failing'
 			ELSE 'ok'
 		END AS state,
 		success.finished_at AS last_success,
-		last.retry_at AS next_due,
+		latest.retry_at AS next_due,
 		failed.failures AS consecutive_failures,
 		last.error AS last_error,
 		last.sqlstate AS last_sqlstate,
@@ -195,14 +196,20 @@ CREATE VIEW @extschema@.rotate_status AS
 		@extschema@.rotate_recovery() AS recovery
 	FROM @extschema@.rotate_registration r
 		LEFT JOIN LATERAL (
-			SELECT h.run_id, h.outcome, h.error, h.sqlstate, h.hint, h.retry_at
+			SELECT h.run_id, h.outcome, h.error, h.sqlstate, h.hint
 			FROM @extschema@.rotate_run h
 			WHERE h.secret = r.secret AND h.source <> 'rotate_abandon'
 				AND (h.source <> 'launcher' OR (h.outcome IS DISTINCT FROM 'unchanged'
 					AND NOT EXISTS (SELECT FROM @extschema@.rotate_run g WHERE g.secret = r.secret
-						AND g.source = 'launcher' AND g.run_id > h.run_id AND g.sqlstate IS NULL)))
+						AND g.source = 'launcher' AND g.run_id > h.run_id
+						AND g.outcome NOT IN ('failed', 'interrupted'))))
 				AND (h.finished_at IS NULL OR h.finished_at >= r.registered_at)
 			ORDER BY h.run_id DESC LIMIT 1) last ON true
+		LEFT JOIN LATERAL (
+			SELECT h.retry_at
+			FROM @extschema@.rotate_run h
+			WHERE h.secret = r.secret
+			ORDER BY h.run_id DESC LIMIT 1) latest ON true
 		LEFT JOIN LATERAL (
 			SELECT h.run_id, h.finished_at
 			FROM @extschema@.rotate_run h
@@ -214,6 +221,9 @@ CREATE VIEW @extschema@.rotate_status AS
 			FROM @extschema@.rotate_run h
 			WHERE h.secret = r.secret AND h.source <> 'rotate_abandon' AND h.finished_at >= r.registered_at
 				AND h.outcome IN ('failed', 'interrupted')
+				AND NOT (h.source = 'launcher' AND EXISTS (SELECT FROM @extschema@.rotate_run g
+					WHERE g.secret = r.secret AND g.source = 'launcher' AND g.run_id > h.run_id
+						AND g.outcome NOT IN ('failed', 'interrupted')))
 				AND h.run_id > COALESCE(
 					(SELECT pg_catalog.max(g.run_id) FROM @extschema@.rotate_run g
 					 WHERE g.secret = r.secret AND g.source <> 'rotate_abandon'
