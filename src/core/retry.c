@@ -38,6 +38,7 @@ static const struct
 	{"53000", RETRY_THROTTLED}, /* insufficient_resources: throttled by AWS; no worker slot */
 	{"53400", RETRY_QUOTA},     /* configuration_limit_exceeded: LimitExceededException */
 	{"08", RETRY_SOON},         /* connection exceptions, the network's and the login's */
+	{"28000", RETRY_SOON},      /* credentials expired, or not there yet; a login not let in */
 	{"40", RETRY_SOON},         /* transaction rollback: someone else changed the same thing */
 	{"53", RETRY_SOON},         /* disk full, out of memory, too many connections */
 	{"55006", RETRY_SOON},      /* object_in_use: the service's rotation, a standby that is behind */
