@@ -283,6 +283,7 @@ rotate_unregister(PG_FUNCTION_ARGS)
 	/* seen, and gone: another session has taken it back, and was waited for */
 	if (!store_delete_registration(get_registration(secret)->secret))
 		not_registered(secret);
+	launcher_wake_at_commit();
 	PG_RETURN_VOID();
 }
 

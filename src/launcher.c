@@ -65,6 +65,7 @@ typedef struct Child
 typedef struct Launcher
 {
 	TimestampTz since; /* what has had no run since is due */
+	TimestampTz clock; /* in the round before */
 	Oid database;      /* InvalidOid: it does not exist */
 	LauncherState state;
 	MemoryContext round; /* reset each round */
@@ -203,17 +204,18 @@ adopt_list(Launcher *launcher, const RotationResult *result)
 		set_state(launcher, LAUNCHER_WORKING);
 }
 
-/* Take in what the lister has to say. */
-static void
+/* Take in what the lister has to say.  Is there a new list? */
+static bool
 hear_lister(Launcher *launcher, TimestampTz now)
 {
 	const char *answer;
 	Size length;
 	WorkerProgress progress = worker_poll(launcher->lister->call, &answer, &length);
+	bool listed = progress == WORKER_ANSWERED && worker_message_is_result(answer, length);
 
 	if (progress == WORKER_BUSY)
-		return;
-	if (progress == WORKER_ANSWERED && worker_message_is_result(answer, length))
+		return false;
+	if (listed)
 		adopt_list(launcher, worker_message_read(answer, length));
 	else
 	{
@@ -221,9 +223,11 @@ hear_lister(Launcher *launcher, TimestampTz now)
 		launcher->must_list = true;
 		launcher->list_not_before =
 			TimestampTzPlusMilliseconds(now, retry_delay_ms(RETRY_SOON, ++launcher->list_failures, 0));
+		set_state(launcher, LAUNCHER_CANNOT_LIST);
 	}
 	end_child(launcher->lister);
 	launcher->lister = NULL;
+	return listed;
 }
 
 /* Rotation workers that have ended: what came of it is in the tables. */
@@ -359,23 +363,46 @@ sleep_time(const Launcher *launcher, TimestampTz now)
 	return Min(TimestampDifferenceMilliseconds(now, next) + 1, 86400000L);
 }
 
+/*
+ * The clock was set back.  Runs would seem to have been before the launcher's
+ * start, and be made again and again; and what is to wait a second would wait
+ * until the clock is where it was.
+ */
+static void
+follow_clock(Launcher *launcher, TimestampTz now)
+{
+	if (now < launcher->clock)
+	{
+		launcher->since = Min(launcher->since, now);
+		launcher->list_not_before = now;
+		launcher->slots_at = now;
+		launcher->must_list = true;
+	}
+	launcher->clock = now;
+}
+
 static void
 perform_round(Launcher *launcher)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	follow_clock(launcher, now);
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 		launcher->must_list = true;
+		/* perhaps it is this that makes the database readable */
+		launcher->list_failures = 0;
+		launcher->list_not_before = now;
 	}
 	if (launcher_was_woken())
 		launcher->must_list = true;
 
 	reap_children(launcher);
-	if (launcher->lister != NULL)
-		hear_lister(launcher, now);
+	/* even where it is out of date already: with runs ending all the time there is no other */
+	if (launcher->lister != NULL && hear_lister(launcher, now))
+		start_due(launcher, now);
 	if (launcher->lister == NULL && launcher->must_list && now >= launcher->list_not_before)
 		start_lister(launcher, now);
 	if (launcher->lister == NULL && !launcher->must_list)

@@ -53,6 +53,7 @@ typedef enum LauncherState
 	LAUNCHER_STARTING,
 	LAUNCHER_WORKING,
 	LAUNCHER_NO_DATABASE,  /* rotate_ext.database does not exist */
+	LAUNCHER_CANNOT_LIST,  /* it could not be read: the server's log says why */
 	LAUNCHER_NO_EXTENSION, /* CREATE EXTENSION is still to come, or was undone */
 	LAUNCHER_OTHER_VERSION /* the extension's objects are of another version than this library */
 } LauncherState;

@@ -202,6 +202,8 @@ launcher_problem(void)
 		return psprintf("database \"%s\" (rotate_ext.database) does not exist", rotate_database);
 	if (seen.database != MyDatabaseId && seen.state != LAUNCHER_STARTING)
 		return psprintf("rotate_ext.database is \"%s\", not this database", rotate_database);
+	if (seen.state == LAUNCHER_CANNOT_LIST)
+		return pstrdup("the launcher could not read its tables; the server's log says why");
 	if (seen.state == LAUNCHER_OTHER_VERSION)
 		return pstrdup("the server still has the library of another version loaded; restart it");
 	/* an extension that has come since is no problem: its first registration wakes the launcher */

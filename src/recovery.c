@@ -30,7 +30,8 @@
  *
  * A run that was interrupted is followed up at once.  Where that was
  * interrupted too, the pause grows: what takes the server down must not do so
- * again and again.
+ * again and again.  What is due since some time ago says since when, so that
+ * secrets whose looks fail all the time come after those not looked at yet.
  */
 static TimestampTz
 find_due_time(const LastRun *run, bool busy, TimestampTz since, TimestampTz now)
@@ -38,12 +39,21 @@ find_due_time(const LastRun *run, bool busy, TimestampTz since, TimestampTz now)
 	if (busy)
 		return TimestampTzPlusMilliseconds(now, BUSY_MS);
 	if (run->run_id != 0 && run->unfinished)
-		return run->attempt <= 1 ? now
+		return run->attempt <= 1 ? Min(run->started_at, now)
 								 : TimestampTzPlusMilliseconds(run->started_at,
 															   retry_delay_ms(RETRY_SOON, run->attempt, 0));
 	if (run->run_id == 0 || run->started_at < since)
-		return now;
+		return since;
 	return run->retry_at;
+}
+
+static int
+compare_due_times(const ListCell *a, const ListCell *b)
+{
+	const DueSecret *left = lfirst(a);
+	const DueSecret *right = lfirst(b);
+
+	return timestamptz_cmp_internal(left->due_at, right->due_at);
 }
 
 static void
@@ -68,6 +78,7 @@ list_due(TimestampTz since, RotationResult *result)
 		due->busy = busy;
 		result->due = lappend(result->due, due);
 	}
+	list_sort(result->due, compare_due_times);
 }
 
 void
