@@ -321,8 +321,10 @@ foreach my $boundary (@boundaries)
 # A rollback that does not come about leaves a rotation that is to be finished to the launcher.
 cell 'refused while a rotation waits to be tried again' => sub {
 	my $was = fresh();
+	$t->set('rotate_ext.worker_timeout' => 3000);
 	$emulator->fault(action => 'throttle', operation => $move, times => 0);
 	is($t->sql_error("SELECT rotate_now('prod/app')")->{sqlstate}, '53000', 'a rotation has begun, and failed');
+	$t->set('rotate_ext.worker_timeout' => undef);
 	my $pending = $t->labels('prod/app')->{AWSPENDING};
 	$emulator->clear_faults;
 	$emulator->control('/labels', secret => 'prod/app', labels => { AWSPREVIOUS => undef });
