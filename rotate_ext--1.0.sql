@@ -183,6 +183,7 @@ CREATE VIEW @extschema@.rotate_status AS
 				THEN 'off: registered in another cluster'
 			WHEN @extschema@.rotate_is_running(r.role_oid) THEN 'running'
 			WHEN last.run_id IS NULL THEN 'never rotated'
+			WHEN last.outcome IS NULL AND pg_catalog.pg_is_in_recovery() THEN 'unfinished on the primary'
 			WHEN last.outcome IS NULL OR last.outcome = 'interrupted' THEN 'interrupted'
 			WHEN last.sqlstate IS NOT NULL THEN 'failing'
 			ELSE 'ok'

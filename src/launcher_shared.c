@@ -178,7 +178,7 @@ launcher_looks_after(Oid database)
 	if (shared == NULL)
 		return false;
 	SpinLockAcquire(&shared->mutex);
-	result = shared->database == database;
+	result = shared->database == database && shared->state != LAUNCHER_OTHER_VERSION;
 	SpinLockRelease(&shared->mutex);
 	return result;
 }

@@ -30,6 +30,9 @@
  */
 #define LOOK_AGAIN_MS 60000
 
+/* The pause after a run that left open what logs in grows no longer than after this attempt: about a minute. */
+#define MAX_OPEN_ATTEMPT 6
+
 void
 rotation_begin_record(Rotation *rotation)
 {
@@ -94,9 +97,12 @@ plan_retry(const Rotation *rotation, const ErrorData *error)
 		class = RETRY_SOON;
 	else
 		class = rotation->timed_out ? RETRY_SOON : retry_class(unpack_sql_state(error->sqlerrcode));
-	if (class == RETRY_NEVER && open)
-		class = RETRY_FEW;
-	delay = retry_delay_ms(class, rotation->attempt, pg_prng_double(&pg_global_prng_state));
+
+	/* that AWSCURRENT may not log in can't wait for long, whatever the error is */
+	if (open)
+		class = RETRY_SOON;
+	delay = retry_delay_ms(class, open ? Min(rotation->attempt, MAX_OPEN_ATTEMPT) : rotation->attempt,
+						   pg_prng_double(&pg_global_prng_state));
 	return delay < 0 ? 0 : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
 }
 

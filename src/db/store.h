@@ -60,7 +60,7 @@ typedef struct RunEnd
 typedef struct RunStart
 {
 	int64 run_id;
-	int attempt; /* from 1; one more than that of a run that was interrupted or is to be tried again */
+	int attempt; /* from 1; the launcher's: one more than that of the run that it follows up */
 	char *begun; /* the version whose rotation that run had begun, and this one is to finish; or NULL */
 } RunStart;
 

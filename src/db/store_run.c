@@ -18,7 +18,7 @@
 
 /* What the latest run of the secret has left undone, into *start. */
 static void
-find_unfinished(const StoreScope *scope, const char *secret, RunStart *start)
+find_unfinished(const StoreScope *scope, const char *secret, const char *source, RunStart *start)
 {
 	StoreArgs args = {0};
 
@@ -30,7 +30,10 @@ find_unfinished(const StoreScope *scope, const char *secret, RunStart *start)
 			"AND (outcome = 'interrupted' OR (outcome = 'failed' AND retry_at IS NOT NULL))",
 			&args, SPI_OK_SELECT) == 0)
 		return;
-	start->attempt = DatumGetInt32(store_datum(0, 1)) + 1;
+
+	/* who calls a function begins anew, also what was tried often */
+	if (strcmp(source, STORE_SOURCE_LAUNCHER) == 0)
+		start->attempt = DatumGetInt32(store_datum(0, 1)) + 1;
 
 	/* the service itself goes on with what its events have begun */
 	if (!DatumGetBool(store_datum(0, 3)))
@@ -56,7 +59,7 @@ store_begin_run(const char *secret, const Registration *registration, const char
 					  "UPDATE %s.rotate_run SET outcome = 'interrupted', finished_at = clock_timestamp() "
 					  "WHERE secret = $1 AND outcome IS NULL",
 					  &earlier, SPI_OK_UPDATE);
-		find_unfinished(&scope, registration->secret, start);
+		find_unfinished(&scope, registration->secret, source, start);
 	}
 	store_add_text(&args, registration ? registration->secret : secret);
 	store_add_text(&args, registration ? registration->arn : NULL);

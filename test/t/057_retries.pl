@@ -127,6 +127,28 @@ foreach my $name (sort keys %cases)
 $retry = wait_for_run('silent', last_run('silent')->{run_id} - 1);
 ok($t->can_login('silent', $t->password('prod/silent')), 'where the answer was lost, AWSCURRENT logs in in the end');
 
+# Who calls a function begins anew, however often the launcher has tried; and what
+# leaves open whether AWSCURRENT logs in waits a minute at most, whoever did it.
+add('often');
+$t->sql("UPDATE rotate_run SET outcome = 'failed', attempt = 12, retry_at = now() + interval '1 hour' WHERE secret = 'prod/often'");
+$emulator->fault(action => 'hang', operation => 'UpdateSecretVersionStage', times => 0);
+is($t->sql_error("SELECT rotate_now('prod/often')")->{sqlstate}, '08007', 'after many attempts somebody calls rotate_now()');
+$run = $t->row("SELECT *, extract(epoch FROM retry_at - finished_at)::float AS pause FROM rotate_history "
+	  . "WHERE secret = 'prod/often' AND source = 'rotate_now'");
+is($run->{attempt}, 1, 'a first attempt');
+between($run->{pause}, 0.9, 2.1, 'tried again soon');
+wait_for_run('often', $run->{run_id});
+$t->sql("UPDATE rotate_run SET attempt = 12, retry_at = now() WHERE secret = 'prod/often' AND run_id = "
+	  . "(SELECT max(run_id) FROM rotate_run WHERE secret = 'prod/often' AND outcome IS NOT NULL)");
+$t->reload;
+ok($t->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE secret = 'prod/often' AND attempt > 12 AND outcome = 'failed'"),
+	'the launcher has tried often');
+$run = $t->row("SELECT *, extract(epoch FROM retry_at - finished_at)::float AS pause FROM rotate_history "
+	  . "WHERE secret = 'prod/often' AND attempt > 12 ORDER BY run_id LIMIT 1");
+between($run->{pause}, 31, 65, 'and waits a minute at most');
+$emulator->clear_faults;
+is($t->sql("SELECT outcome FROM rotate_now('prod/often')"), 'completed', 'until somebody calls');
+
 # A rotation that can't succeed stops, even one that the launcher has taken over.
 add('wrong');
 begin('wrong');
