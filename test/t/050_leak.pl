@@ -366,6 +366,8 @@ succeeds(q{SELECT rotate_register('prod/shop', 'shop_app', exclude_characters =>
 succeeds(q{SELECT rotate_now('prod/shop', dry_run => true)}, qr/would/, 'a dry run');
 succeeds(q{SELECT rotate_now('prod/shop')}, qr/rotated/, 'a rotation');
 succeeds(q{SELECT rotate_now('prod/shop', force => true)}, qr/rotated/, 'a forced rotation');
+succeeds(q{SELECT rotate_rollback('prod/shop')}, qr/rolled back/, 'a rollback');
+succeeds(q{SELECT rotate_rollback('prod/shop')}, qr/rolled back/, 'and one of that');
 succeeds(q{SELECT rotate_now('prod/plain')}, qr/rotated/, 'a rotation where the server asks for the password itself');
 
 # Runs that are stopped on their way, with all that they hold.
