@@ -140,8 +140,12 @@ credential_source = environment
 [profile short]
 role_arn = @{[arn('one')]}
 source_profile = base
-duration_seconds = 60
+duration_seconds = 899
 [profile long]
+role_arn = @{[arn('one')]}
+source_profile = base
+duration_seconds = 43201
+[profile odd_duration]
 role_arn = @{[arn('one')]}
 source_profile = base
 duration_seconds = 1h
@@ -302,6 +306,7 @@ my %bad = (
 	no_source => { detail => 'credential_source must be Environment, Ec2InstanceMetadata or EcsContainer.' },
 	short => { message => $assume->('short', 'duration_seconds must be a number from 900 to 43200') },
 	long => { message => $assume->('long', 'duration_seconds must be a number from 900 to 43200') },
+	odd_duration => { message => $assume->('odd_duration', 'duration_seconds must be a number from 900 to 43200') },
 	odd_session => {
 		message => $assume->(
 			'odd_session', 'the session\'s name must have 2 to 64 of the characters a-z, A-Z, 0-9 and _+=,.@-')
