@@ -266,8 +266,10 @@ set_proxy(CURL *easy, const AwsProxy *proxy, const char *ca_file)
 		 curl_easy_setopt(easy, CURLOPT_NOPROXY, "") == CURLE_OK;
 	if (!ok || proxy == NULL)
 		return ok;
-	/* our headers, a session token among them, are for AWS alone */
-	ok = curl_easy_setopt(easy, CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE) == CURLE_OK &&
+	/* libcurl takes a proxy's URL without a port for one of port 1080 */
+	ok = curl_easy_setopt(easy, CURLOPT_PROXYPORT, (long) proxy->endpoint.port) == CURLE_OK &&
+		 /* our headers, a session token among them, are for AWS alone */
+		 curl_easy_setopt(easy, CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE) == CURLE_OK &&
 		 curl_easy_setopt(easy, CURLOPT_PROXY_SSL_VERIFYPEER, 1L) == CURLE_OK &&
 		 curl_easy_setopt(easy, CURLOPT_PROXY_SSL_VERIFYHOST, 2L) == CURLE_OK;
 	if (ok && (proxy->user[0] != '\0' || proxy->password[0] != '\0'))

@@ -7,6 +7,7 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use IO::Socket::INET;
 use MIME::Base64 qw(encode_base64);
 use RotateTest;
 use RotateTest::Emulator;
@@ -114,6 +115,16 @@ refused({ sqlstate => '08001', message => qr/ \(through the proxy\)$/i }, 'a pro
 $t->set('rotate_ext.https_proxy' => 'http://127.0.0.1:1');
 refused({ sqlstate => '08001', message => 'could not describe secret "prod/app": could not connect to the proxy: Connection refused',
 	detail => detail('http://127.0.0.1:1'), hint => $through }, 'a proxy that is not there');
+
+# Port 80, given or not; to libcurl, a URL without a port is of 1080, where somebody else listens.
+my $somebody = IO::Socket::INET->new(LocalAddr => '127.0.86.1', LocalPort => 1080, Listen => 5) or die "could not listen: $!";
+foreach my $url ('http://127.0.86.1', 'http://127.0.86.1:80')
+{
+	$t->set('rotate_ext.https_proxy' => $url);
+	refused({ sqlstate => '08001', message => qr/: (could not connect to the proxy: Connection refused|the proxy refused .*)$/,
+		detail => detail('http://127.0.86.1') }, "$url is port 80");
+}
+$somebody->close;
 
 my %bad = (
 	'http://u:S0cksPassword@127.0.0.1:1' => 'The URL must not hold a user name or a password.',
