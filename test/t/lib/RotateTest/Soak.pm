@@ -235,18 +235,19 @@ sub _set_by_hand
 	return;
 }
 
-# Whatever a crash or a failover has made of it in between
+# Whatever a crash or a failover has made of it in between; again and again,
+# since the server may be down, or the role have another name for a moment.
 sub _put_back
 {
 	my ($self, $role) = @_;
 	my ($by_hand, $before) = @{ $self->{by_hand}{$role} || return };
 	my ($status, $now) = $self->{t}->psql("SELECT rolpassword FROM pg_authid WHERE rolname = '$role'");
 
-	return if $status != 0 || $now eq '';
-	if ($now eq $by_hand)
+	($status) = $self->{t}->psql("ALTER ROLE $role PASSWORD '$before'") if $status == 0 && $now eq $by_hand;
+	if ($status != 0 || $now eq '')
 	{
-		($status) = $self->{t}->psql("ALTER ROLE $role PASSWORD '$before'");
-		return if $status != 0;
+		$self->_later(0.3, sub { $self->_put_back($role) });
+		return;
 	}
 	# a failover in the next seconds could bring it back: settle() looks again
 	push @{ $self->{put_back} }, [ $role, $by_hand, $before ];
@@ -259,8 +260,18 @@ sub _psql { my ($self, $sql) = @_; $self->{t}->psql($sql); return; }
 sub _alter_and_back
 {
 	my ($self, $there, $back) = @_;
-	$self->_psql($there);
-	$self->_later(rand 0.8, sub { $self->_psql($back) });
+	my ($status) = $self->{t}->psql($there);
+	$self->_later(rand 0.8, sub { $self->_again($back) }) if $status == 0;
+	return;
+}
+
+# Until it succeeds, or the server takes it for wrong.
+sub _again
+{
+	my ($self, $sql) = @_;
+	my ($status, $out, $err) = $self->{t}->psql($sql);
+
+	$self->_later(0.3, sub { $self->_again($sql) }) if $status != 0 && $err !~ /ERROR:/;
 	return;
 }
 
@@ -320,7 +331,9 @@ my %actions = (
 	'CONNECTION LIMIT' => [ 2, 0, sub { my $s = shift; my $r = $s->_role;
 		$s->_alter_and_back("ALTER ROLE $r CONNECTION LIMIT 0", "ALTER ROLE $r CONNECTION LIMIT -1") } ],
 	'ALTER ROLE' => [ 4, 0, sub { my $s = shift; my $r = $s->_role; $s->_psql("ALTER ROLE $r SET work_mem = '" . (1 + int rand 9) . "MB'; ALTER ROLE $r VALID UNTIL 'infinity'") } ],
-	'an open transaction' => [ 2, 0, sub { my $s = shift; my $r = $s->_role; $s->_call("BEGIN; ALTER ROLE $r CONNECTION LIMIT -1; SELECT pg_sleep(" . rand(1.5) . '); ROLLBACK') } ],
+	'an open transaction' => [ 2, 0, sub { my $s = shift; my $r = $s->_role;
+		# of two that alter a role PostgreSQL may tell one that its tuple was concurrently updated
+		$s->_call("\\set ON_ERROR_STOP 0\nBEGIN; ALTER ROLE $r CONNECTION LIMIT -1; SELECT pg_sleep(" . rand(1.5) . '); ROLLBACK') } ],
 	'pg_hba.conf refuses' => [ 2, 0, \&_refuse_logins ],
 	'registered anew' => [ 2, 0, sub { my $s = shift; my $r = $s->_role; $s->_call("BEGIN; SELECT rotate_unregister('prod/$r'); SELECT rotate_register('prod/$r'); COMMIT") } ],
 	'a reload' => [ 1, 0, sub { eval { $_[0]->{t}->node->reload } } ],
