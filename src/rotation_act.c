@@ -284,6 +284,10 @@ set_password(Rotation *rotation, VersionRef ref)
 	TriedLogin *tried;
 	bool locks_out = facts->role_has[VERSION_CURRENT] && ref != VERSION_CURRENT;
 
+	/* while the role is locked out there is no time for it */
+	if (locks_out)
+		sm_renew_credentials(rotation->client);
+
 	rotation_begin();
 	store_run_intends(rotation->run_id, version->id);
 	rotation_commit();

@@ -169,6 +169,12 @@ aws_credentials_load(AwsCredentials *credentials, HttpClient *http, const char *
 	*credentials = found;
 }
 
+bool
+aws_credentials_hold(const AwsCredentials *credentials, int seconds)
+{
+	return credentials->expires == 0 || credentials->expires - time(NULL) >= seconds;
+}
+
 /* A renewal that failed: is it to be told, and not merely to be noted? */
 static bool
 is_fatal(const AwsCredentials *credentials, int sqlerrcode)

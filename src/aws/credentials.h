@@ -63,6 +63,9 @@ extern void aws_credentials_wipe(AwsCredentials *credentials);
  */
 extern void aws_credentials_renew(AwsCredentials *credentials, HttpClient *http, const char *region);
 
+/* Do they hold for so many seconds more, by this machine's clock? */
+extern bool aws_credentials_hold(const AwsCredentials *credentials, int seconds);
+
 /* A setting of the profile in use, palloc'd; NULL: the shared files have none. */
 extern char *aws_profile_setting(const char *key);
 

@@ -41,6 +41,9 @@
 /* AWS accepts 5 minutes; the SDKs take less than 4 for no skew. */
 #define SKEW_SECONDS 240
 
+/* Those that hold for longer are not renewed where the caller is in a hurry. */
+#define HURRY_SECONDS 60
+
 /* A call in sm_perform(). */
 typedef struct Attempt
 {
@@ -78,11 +81,15 @@ load_credentials(SmClient *client)
 	MemoryContextSwitchTo(caller);
 }
 
-static void
-renew_credentials(SmClient *client)
+void
+sm_renew_credentials(SmClient *client)
 {
-	MemoryContext caller = MemoryContextSwitchTo(client->context);
+	MemoryContext caller;
 
+	/* it may take as long as STS or a program likes */
+	if (http_clock_ms() >= client->patient_until && aws_credentials_hold(&client->credentials, HURRY_SECONDS))
+		return;
+	caller = MemoryContextSwitchTo(client->context);
 	aws_credentials_renew(&client->credentials, client->http, client->region);
 	MemoryContextSwitchTo(caller);
 }
@@ -215,7 +222,7 @@ start_attempt(Attempt *attempt)
 	SmClient *client = call->client;
 	HttpRequest *request = &attempt->request;
 
-	renew_credentials(client);
+	sm_renew_credentials(client);
 	memset(request, 0, sizeof(*request));
 	request->endpoint = &client->endpoint;
 	request->headers = attempt->headers;

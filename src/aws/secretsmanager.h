@@ -92,8 +92,7 @@ typedef struct SmCall
 /*
  * A client for the region (NULL: the configured one), with the endpoint and the
  * CA certificates that are configured, see config.h.
- * Loads credentials; they hold for 5 more minutes, or are renewed before the
- * next request.
+ * Loads credentials, which are renewed ahead, before a request.
  *
  * Lives in the current memory context, whose reset or deletion closes it as
  * well.  Errors: ERRCODE_CONFIG_FILE_ERROR (no region, or a setting that can't
@@ -110,9 +109,16 @@ extern const char *sm_region(const SmClient *client);
 
 /*
  * For so many milliseconds from now a call that AWS throttles is sent again, even
- * beyond rotate_ext.max_attempts, which is all it gets otherwise.
+ * beyond rotate_ext.max_attempts, which is all it gets otherwise.  After that there is
+ * no time for renewing credentials that hold a while longer, either.
  */
 extern void sm_set_patience(SmClient *client, int64 milliseconds);
+
+/*
+ * Renew the credentials where that is due, as before a request: ahead of a time in
+ * which there is none for it.  Errors as aws_credentials_load().
+ */
+extern void sm_renew_credentials(SmClient *client);
 
 /* AWS's clock minus this machine's, in seconds, where AWS has refused a request for it; else 0. */
 extern int64 sm_clock_offset(const SmClient *client);

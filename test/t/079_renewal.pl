@@ -3,8 +3,8 @@
 #	  renewed ahead; where that fails, those at hand are used as long as they
 #	  hold, and those of a metadata service even longer.
 #
-# Six rotations, each with credentials of its own, wait at PutSecretValue at the
-# same time until it is their turn to renew them.
+# Seven rotations, each with credentials of its own, wait at PutSecretValue (one at
+# its label's move) at the same time until it is their turn to renew them.
 
 use strict;
 use warnings;
@@ -41,7 +41,8 @@ my @cases = (
 	{ name => 'eight_seconds_failing', seconds => 8, fails => 1 },
 	{ name => 'fourteen_minutes', seconds => 840, next => 'ASIARENEWALNEXT00004' },
 	{ name => 'revoked', seconds => 6 * 3600, really => 8, next => 'ASIARENEWALNEXT00005' },
-	{ name => 'container', seconds => 8, fails => 1 });
+	{ name => 'container', seconds => 8, fails => 1 },
+	{ name => 'locked_out', seconds => 540, slow => 1 });
 
 sub write_file
 {
@@ -56,6 +57,7 @@ sub write_file
 
 write_file("$dir/give", <<"END");
 #!/bin/sh
+test ! -e $dir/\$1.slow || sleep 8
 echo >>$dir/\$1.calls
 exec cat $dir/\$1.json
 END
@@ -80,9 +82,11 @@ foreach my $case (@cases)
 	write_file("$dir/$name.json", $json->encode({ %$answer, Version => 1 }));
 	$agents->set(container => (answer => { %$answer, Token => $answer->{SessionToken} })) if $name eq 'container';
 	$t->set('rotate_ext.profile' => $name eq 'container' ? '' : $name);
-	$case->{fault} = $emulator->fault(action => 'pause', operation => 'PutSecretValue', access_key_id => $case->{key});
+	# the move that is not answered leaves the role locked out
+	$case->{fault} = $emulator->fault($case->{slow} ? (action => 'hang', operation => 'UpdateSecretVersionStage')
+		: (action => 'pause', operation => 'PutSecretValue'), access_key_id => $case->{key});
 	$case->{call} = $t->start_sql("SELECT outcome FROM rotate_now('$secret')");
-	$emulator->wait_for_fault($case->{fault}) or die "$name: PutSecretValue was not called";
+	$emulator->wait_for_fault($case->{fault}) or die "$name: it did not come there";
 }
 
 # What they get from now on.
@@ -91,6 +95,7 @@ $agents->set(container => (fault => { kind => 'status', status => 500 }));
 foreach my $case (@cases)
 {
 	unlink "$dir/$case->{name}.json" if $case->{fails};
+	write_file("$dir/$case->{name}.slow", '') if $case->{slow};
 	write_file("$dir/$case->{name}.json", $json->encode({ %{ key($case->{next}) }, Version => 1 })) if $case->{next};
 }
 $emulator->clear_log;
@@ -145,6 +150,18 @@ $agents->cell(
 			'no credentials, no rotation');
 		is($t->verifier_of($case->{name}), $case->{verifier}, 'the role has its password');
 		ok($t->can_login($case->{name}, $case->{password}), 'with which it logs in');
+	});
+
+$agents->cell(
+	'renewal',
+	'locked_out',
+	sub {
+		my ($case) = grep { $_->{slow} } @cases;
+		is($case->{result}{stdout}, 'rotated', 'the move is sent again') or diag($case->{result}{stderr});
+		my $lockout = $t->sql('SELECT extract(epoch FROM lockout) FROM rotate_history WHERE secret = \'prod/locked_out\'');
+		cmp_ok($lockout, '>', 10, "the role was locked out for $lockout s");
+		cmp_ok($lockout, '<', 18, 'and not until there were new credentials');
+		ok($t->can_login($case->{name}, $t->password('prod/locked_out')), 'AWSCURRENT logs in');
 	});
 
 my $log = $t->server_log;
