@@ -32,7 +32,8 @@
 typedef struct Place
 {
 	LOCKTAG tag;
-	int64 over; /* http_clock_ms() when its slot is */
+	int64 begins; /* http_clock_ms() when its slot does */
+	int64 over;   /* and when that is */
 } Place;
 
 static Place places[MAX_PLACES];
@@ -54,7 +55,7 @@ give_back(int64 now)
 }
 
 static bool
-take_place(uint32 region, uint32 slot, uint16 kind, int64 over)
+take_place(uint32 region, uint32 slot, uint16 kind, int64 begins, int64 over)
 {
 	LOCKTAG tag;
 
@@ -63,6 +64,7 @@ take_place(uint32 region, uint32 slot, uint16 kind, int64 over)
 	{
 		case LOCKACQUIRE_OK:
 			places[nplaces].tag = tag;
+			places[nplaces].begins = begins;
 			places[nplaces++].over = over;
 			return true;
 		case LOCKACQUIRE_NOT_AVAIL:
@@ -86,11 +88,11 @@ pace_reserve(const char *region, bool move)
 	give_back(now);
 	for (int64 slot = now / length; slot * length < now + MAX_WAIT_MS && nplaces < MAX_PLACES; slot++)
 	{
-		const int64 over = (slot + 1) * length;
+		const int64 begins = slot * length;
 
-		if ((move && take_place(hash, (uint32) slot, PLACE_FOR_MOVES, over)) ||
-			take_place(hash, (uint32) slot, PLACE_FOR_ALL, over))
-			return Max(slot * length, now);
+		if ((move && take_place(hash, (uint32) slot, PLACE_FOR_MOVES, begins, begins + length)) ||
+			take_place(hash, (uint32) slot, PLACE_FOR_ALL, begins, begins + length))
+			return Max(begins, now);
 	}
 	return now + MAX_WAIT_MS;
 }
@@ -98,8 +100,14 @@ pace_reserve(const char *region, bool move)
 void
 pace_linger(void)
 {
-	int64 now;
+	int64 now = http_clock_ms();
 
+	/* a write that was given up while it waited was not sent */
+	for (int i = 0; i < nplaces; i++)
+	{
+		if (places[i].begins > now)
+			places[i].over = now;
+	}
 	while (give_back(now = http_clock_ms()), nplaces > 0)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

@@ -118,5 +118,18 @@ cmp_ok($seconds, '>', 5, sprintf('it tried for long: %.1f s', $seconds));
 $emulator->clear_faults;
 is($t->sql('SELECT outcome FROM rotate_now(\'prod/app5\')'), 'completed', 'the next run completes it');
 
+# A run whose time is over while it is in line does not stay until its turn would have come, up to half a minute later.
+$t->set('rotate_ext.worker_timeout' => 5000, 'rotate_ext.writes_per_second' => 1);
+my @waiting = map { $t->start_sql("SELECT rotate_now('prod/app$_')") } 1 .. $ROTATIONS;
+my @late = grep { ($_->finish->{error}{message} || '') =~ /rotate_ext.worker_timeout/ } @waiting;
+cmp_ok(scalar(@late), '>', $ROTATIONS / 2, sprintf('one write a second: %d of %d run out of time', scalar @late, $ROTATIONS));
+my $workers = 'SELECT count(*) FROM pg_stat_activity WHERE backend_type = \'rotate_ext rotation worker\'';
+for (1 .. 50)
+{
+	last if $t->sql($workers) eq '0';
+	sleep 0.1;
+}
+is($t->sql($workers), '0', 'and their workers end');
+
 $t->stop;
 done_testing();
