@@ -187,8 +187,8 @@ foreach my $role (@events)
 ok($t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'rotate_ext rotation worker'", '0'), 'no worker is left');
 is($t->sql('SELECT count(*) FROM rotate_history WHERE outcome IS NULL'), '0', 'every run has an outcome');
 is($t->sql("SELECT count(*) FROM rotate_history WHERE outcome = 'interrupted'"), '0', 'none was interrupted');
-is($t->sql('SELECT count(*) FROM rotate_history a JOIN rotate_history b ON a.secret = b.secret AND a.run_id < b.run_id '
-		. 'AND a.finished_at > b.started_at'), '0', 'none began before the one before it had ended');
+is($t->sql('SELECT count(*) FROM rotate_run a JOIN rotate_run b ON a.role_oid = b.role_oid AND a.run_id < b.run_id '
+		. 'AND a.finished_at > b.started_at'), '0', 'none of a role began before the one before it had ended');
 is($t->sql('SELECT rotate_recovery()'), 'on', 'the launcher is there');
 
 # The role that is another one now
