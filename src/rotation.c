@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -393,6 +394,19 @@ close_run(Rotation *rotation)
 	rotation->turn_of = InvalidOid;
 }
 
+/* A variable or a file that is quoted may not be in the database's encoding, and rotate_history has to be readable. */
+static void
+mend_encoding(char *text)
+{
+	if (text == NULL || pg_verifymbstr(text, (int) strlen(text), true))
+		return;
+	for (; *text != '\0'; text++)
+	{
+		if (IS_HIGHBIT_SET(*text))
+			*text = '?';
+	}
+}
+
 pg_noreturn static void
 fail(Rotation *rotation)
 {
@@ -403,6 +417,9 @@ fail(Rotation *rotation)
 	FlushErrorState();
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(rotation->context);
+	mend_encoding(error->message);
+	mend_encoding(error->detail);
+	mend_encoding(error->hint);
 
 	rotation->timed_out = rotation_stop_time();
 	explain_cancel(error, rotation->timed_out);

@@ -138,6 +138,10 @@ rotated($second[0], 'AWS_PROFILE');
 unlink $file, $config;
 refused({ sqlstate => '28000', message => 'could not find AWS profile "second"',
 	detail => 'The profile is named by AWS_PROFILE.', hint => $write }, 'AWS_PROFILE without files');
+with_env(AWS_PROFILE => "sec\xffond");
+is($t->sql_error('SELECT rotate_now(\'prod/app\')')->{message}, 'could not find AWS profile "sec?ond"', 'AWS_PROFILE, not in UTF-8');
+like($t->sql('SELECT upper(error) FROM rotate_history ORDER BY run_id DESC LIMIT 1'), qr/^COULD NOT FIND AWS PROFILE "SEC\?OND"$/m,
+	'and rotate_history can be read');
 with_env(AWS_PROFILE => undef);
 refused({
 	sqlstate => '28000',
