@@ -66,9 +66,13 @@ list_due(TimestampTz since, RotationResult *result)
 	{
 		const LastRun *run = lfirst(cell);
 		bool busy = turn_is_taken(run->role_oid);
-		TimestampTz due_at = find_due_time(run, busy, since, now);
+		TimestampTz due_at;
 		DueSecret *due;
 
+		/* it may have ended between the look at its row and that at its turn; then it is no interrupted one */
+		if (!busy && run->unfinished)
+			busy = !store_run_is_unfinished(run->run_id);
+		due_at = find_due_time(run, busy, since, now);
 		if (due_at == 0)
 			continue;
 		due = palloc(sizeof(DueSecret));

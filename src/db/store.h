@@ -134,6 +134,9 @@ extern char *store_verifier_version(Oid role_oid, const uint8 *hash);
 /* The latest run of each secret that is registered in this cluster: a list of LastRun. */
 extern List *store_list_last_runs(const char *system_identifier);
 
+/* Is the run's end still not recorded?  As of now, not of a snapshot of the caller's. */
+extern bool store_run_is_unfinished(int64 run_id);
+
 /* extversion of the extension, or NULL where it is not installed here. */
 extern char *store_extension_version(void);
 

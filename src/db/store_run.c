@@ -345,3 +345,18 @@ store_moved_to(const char *arn)
 	store_finish(&scope);
 	return version_id;
 }
+
+bool
+store_run_is_unfinished(int64 run_id)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+	bool found;
+
+	store_begin(&scope);
+	store_add_int8(&args, run_id, false);
+	found = store_execute(&scope, "SELECT 1 FROM %s.rotate_run WHERE run_id = $1 AND outcome IS NULL", &args,
+						  SPI_OK_SELECT) > 0;
+	store_finish(&scope);
+	return found;
+}
