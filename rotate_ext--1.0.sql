@@ -200,10 +200,11 @@ CREATE VIEW @extschema@.rotate_status AS
 			SELECT h.run_id, h.outcome, h.error, h.sqlstate, h.hint
 			FROM @extschema@.rotate_run h
 			WHERE h.secret = r.secret AND h.source <> 'rotate_abandon'
-				AND (h.source <> 'launcher' OR (h.outcome IS DISTINCT FROM 'unchanged'
-					AND NOT EXISTS (SELECT FROM @extschema@.rotate_run g WHERE g.secret = r.secret
+				AND NOT (h.source = 'launcher' AND h.outcome IS NOT DISTINCT FROM 'unchanged')
+				AND NOT (h.source = 'launcher' AND (h.outcome IS NULL OR h.outcome IN ('failed', 'interrupted'))
+					AND EXISTS (SELECT FROM @extschema@.rotate_run g WHERE g.secret = r.secret
 						AND g.source = 'launcher' AND g.run_id > h.run_id
-						AND g.outcome NOT IN ('failed', 'interrupted'))))
+						AND g.outcome NOT IN ('failed', 'interrupted')))
 				AND (h.finished_at IS NULL OR h.finished_at >= r.registered_at)
 			ORDER BY h.run_id DESC LIMIT 1) last ON true
 		LEFT JOIN LATERAL (

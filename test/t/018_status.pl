@@ -120,6 +120,38 @@ $t->sql_error("SELECT rotate_now('prod/other')");
 is_deeply(status(), fine('ok'), 'another secret\'s failure is its own');
 is($t->sql("SELECT state FROM rotate_status WHERE secret = 'prod/other'"), 'failing', 'and shown there');
 
+# What rows say of a secret that the launcher looks after, oldest first.
+$t->add('looked_after');
+$t->sql("SELECT rotate_register('prod/looked_after')");
+my %tells = (
+	'' => 'never rotated, 0',
+	'launcher unchanged' => 'never rotated, 0',
+	'launcher failed' => 'failing, 1',
+	'launcher failed, launcher failed' => 'failing, 2',
+	'launcher failed, launcher unchanged' => 'never rotated, 0',
+	'rotate_now rotated, launcher unchanged' => 'ok, 0',
+	'rotate_now failed, launcher unchanged' => 'failing, 1',
+	'rotate_now failed, launcher settled' => 'ok, 0',
+	'rotate_now failed, launcher failed, launcher completed' => 'ok, 0',
+	'rotate_now failed, launcher repaired, launcher unchanged' => 'ok, 0',
+	'rotate_now interrupted, launcher completed, launcher unchanged' => 'ok, 0',
+	'rotate_now rotated, launcher repaired, launcher failed' => 'failing, 1',
+	'rotate_now failed, launcher repaired, launcher failed, launcher unchanged' => 'ok, 0');
+foreach my $rows (sort keys %tells)
+{
+	$t->sql("DELETE FROM rotate_run WHERE secret = 'prod/looked_after'");
+	foreach my $row (split /, /, $rows)
+	{
+		my ($source, $outcome) = split / /, $row;
+		my $sqlstate = $outcome eq 'failed' ? "'08006'" : 'NULL';
+		$t->sql('INSERT INTO rotate_run (secret, source, requested_by, started_at, finished_at, outcome, sqlstate) '
+			  . "VALUES ('prod/looked_after', '$source', 'x', now(), now(), '$outcome', $sqlstate)");
+	}
+	is($t->sql("SELECT state || ', ' || consecutive_failures FROM rotate_status WHERE secret = 'prod/looked_after'"),
+		$tells{$rows}, $rows eq '' ? 'no run' : $rows);
+}
+$t->sql("SELECT rotate_unregister('prod/looked_after')");
+
 # Who may read.
 $t->sql('CREATE ROLE watcher LOGIN IN ROLE pg_monitor; CREATE ROLE nobody LOGIN');
 is($t->sql('SELECT count(*) FROM rotate_status', user => 'watcher'), '2', 'pg_monitor reads rotate_status');
