@@ -5,14 +5,76 @@
 # The whole test runs in a network namespace of its own, where these addresses
 # are on the loopback interface and anybody may listen at port 80; within that
 # in a user namespace in which it is who it was, for a server does not run as
-# root.  Without such namespaces this can't be tested, and the test fails.
+# root.  Where an unprivileged user gets no namespaces (a container or a chroot
+# may forbid them), a library that is loaded into every process leads these
+# addresses to ports of 127.0.0.1 instead.
 
 use strict;
 use warnings;
 
+my $library;
+
 BEGIN
 {
-	if (!$ENV{ROTATE_TEST_IN_NAMESPACE})
+	$library = <<'END';
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static const char *const addresses[] = {
+	"169.254.169.254", "169.254.170.2", "169.254.170.23", "192.0.2.1", "fd00:ec2::254", "fd00:ec2::23"};
+
+/* Where the address leads: 127.0.0.1, for an IPv6 socket as IPv6 writes it. */
+static void
+lead(struct sockaddr_storage *address)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *) address;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *) address;
+	int base = atoi(getenv("ROTATE_TEST_ADDRESSES"));
+	int i;
+
+	for (i = 0; i < 6; i++)
+	{
+		unsigned char raw[16];
+
+		if (i < 4 && address->ss_family == AF_INET && v4->sin_port == htons(80) &&
+			inet_pton(AF_INET, addresses[i], raw) == 1 && memcmp(raw, &v4->sin_addr, 4) == 0)
+		{
+			v4->sin_port = htons(base + i);
+			inet_pton(AF_INET, "127.0.0.1", &v4->sin_addr);
+			return;
+		}
+		if (i >= 4 && address->ss_family == AF_INET6 && v6->sin6_port == htons(80) &&
+			inet_pton(AF_INET6, addresses[i], raw) == 1 && memcmp(raw, &v6->sin6_addr, 16) == 0)
+		{
+			v6->sin6_port = htons(base + i);
+			inet_pton(AF_INET6, "::ffff:127.0.0.1", &v6->sin6_addr);
+			return;
+		}
+	}
+}
+
+#define LED(name) \
+	int name(int fd, const struct sockaddr *address, socklen_t length) \
+	{ \
+		int (*next)(int, const struct sockaddr *, socklen_t) = dlsym(RTLD_NEXT, #name); \
+		struct sockaddr_storage copy; \
+		if (length > sizeof(copy)) \
+			return next(fd, address, length); \
+		memcpy(&copy, address, length); \
+		lead(&copy); \
+		return next(fd, (struct sockaddr *) &copy, length); \
+	}
+
+LED(bind)
+LED(connect)
+END
+
+	if (!$ENV{ROTATE_TEST_IN_NAMESPACE} && system('unshare -Urn true 2>/dev/null') == 0)
 	{
 		my $script = <<~'END';
 			ip link set lo up
@@ -31,6 +93,22 @@ BEGIN
 		exec 'unshare', '-Urn', 'sh', '-ec', $script, 'sh', $>, $) + 0, $^X, (map { "-I$_" } @INC), $0;
 		die "could not run unshare: $!";
 	}
+	elsif (!$ENV{ROTATE_TEST_IN_NAMESPACE})
+	{
+		require File::Temp;
+		my $dir = File::Temp::tempdir('addressesXXXXXX', TMPDIR => 1);
+
+		open my $source, '>', "$dir/addresses.c" or die "could not write $dir/addresses.c: $!";
+		print $source $library;
+		close $source;
+		system("cc -shared -fPIC -o '$dir/addresses.so' '$dir/addresses.c' -ldl") == 0
+		  or die 'could not build the library that leads the addresses to this machine';
+		$ENV{ROTATE_TEST_IN_NAMESPACE} = $dir;
+		$ENV{ROTATE_TEST_ADDRESSES} = 20000 + 8 * ($$ % 1000);
+		$ENV{LD_PRELOAD} = "$dir/addresses.so";
+		exec $^X, (map { "-I$_" } @INC), $0;
+		die "could not run $^X: $!";
+	}
 }
 
 use FindBin;
@@ -41,6 +119,8 @@ use RotateTest::Agents;
 use RotateTest::Emulator;
 use Test::More;
 
+note('the addresses are '
+	  . ($ENV{ROTATE_TEST_ADDRESSES} ? 'led to 127.0.0.1 by a library' : 'those of a network namespace'));
 my $emulator = RotateTest::Emulator->new(region => $RotateTest::REGION);
 my $agents = RotateTest::Agents->new($emulator,
 	qw(169.254.169.254:80 169.254.170.2:80 169.254.170.23:80 192.0.2.1:80 fd00:ec2::254:80 fd00:ec2::23:80));
@@ -134,4 +214,9 @@ $agents->cell(
 
 $t->stop;
 $agents->table;
+if ($ENV{ROTATE_TEST_ADDRESSES})
+{
+	require File::Path;
+	File::Path::remove_tree($ENV{ROTATE_TEST_IN_NAMESPACE});
+}
 done_testing();
