@@ -284,7 +284,8 @@ class Holding(FaultTest):
         self.assertEqual(self.rule(number)["waiting"], 1)
         self.assertIsNone(self.last()["ended"])
         self.assertEqual(self.control("/faults/release", id=number)["released"], 1)
-        self.assertEqual(self.pending(), done())
+        version = done()
+        self.assertEqual(self.pending(), version)
         self.assertEqual(self.rule(number)["waiting"], 0)
 
     def test_pause_after(self):
@@ -293,7 +294,8 @@ class Holding(FaultTest):
         self.assertTrue(self.control("/faults/wait", id=number)["reached"])
         self.assertIsNotNone(self.pending())
         self.control("/faults/release", id=number)
-        self.assertEqual(self.pending(), done())
+        version = done()
+        self.assertEqual(self.pending(), version)
 
     def test_pause_then_cut(self):
         number = self.fault("pause", when="after", then="cut")
