@@ -456,6 +456,9 @@ sub settle
 	$t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'rotate_ext rotation worker'", '0');
 	$self->_put_right;
 
+	# the stale reads that are still to come, however late
+	$t->psql(join '', "\\set ON_ERROR_STOP 0\n", map { "SELECT rotate_now('prod/$_', dry_run => true);\n" x 3 } @{ $self->{roles} });
+
 	my @harmed = $self->_harm;
 	my $started = time();
 	$t->node->stop('immediate');
