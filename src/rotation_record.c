@@ -30,6 +30,9 @@
  */
 #define LOOK_AGAIN_MS 60000
 
+/* For so long after a move labels that contradict it are looked at again. */
+#define RECENT_SECONDS 300
+
 /* The pause after a run that left open what logs in grows no longer than after this attempt: about a minute. */
 #define MAX_OPEN_ATTEMPT 6
 
@@ -74,6 +77,27 @@ is_open(const Rotation *rotation)
 		   (rotation->set_version_id != NULL && !rotation->restored && !facts->role_has[VERSION_CURRENT]);
 }
 
+/*
+ * Has a look of the launcher's seen AWSCURRENT elsewhere than where we have just
+ * moved it?  What Secrets Manager shows may be out of date for a moment, and
+ * then it looks as if all were well.
+ */
+static bool
+saw_old_labels(const Rotation *rotation)
+{
+	const char *current = rotation->versions[VERSION_CURRENT].id;
+	const char *moved_to;
+	bool result;
+
+	if (rotation->order->operation != OPERATION_RECOVER || current == NULL)
+		return false;
+	rotation_begin();
+	moved_to = store_moved_to(rotation->registration->arn, RECENT_SECONDS);
+	result = moved_to != NULL && strcmp(moved_to, current) != 0;
+	rotation_commit();
+	return result;
+}
+
 /* When the launcher is to look at the secret again, after this run; 0: it need not. */
 static TimestampTz
 plan_retry(const Rotation *rotation, const ErrorData *error)
@@ -86,7 +110,7 @@ plan_retry(const Rotation *rotation, const ErrorData *error)
 	if (!launcher_looks_after(MyDatabaseId))
 		return 0;
 	if (error == NULL)
-		return strcmp(rotation->result->outcome, "repaired") == 0
+		return strcmp(rotation->result->outcome, "repaired") == 0 || saw_old_labels(rotation)
 				   ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_AGAIN_MS)
 				   : 0;
 	if (!open && operation != OPERATION_RECOVER && (rotation->begun == NULL || operation == OPERATION_EVENT))

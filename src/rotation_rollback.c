@@ -368,7 +368,7 @@ is_out_of_date(Rotation *rotation)
 	if (facts->role_has[VERSION_CURRENT])
 		return false;
 	rotation_begin();
-	moved_to = store_moved_to(rotation->registration->arn);
+	moved_to = store_moved_to(rotation->registration->arn, 0);
 	rotation_commit();
 	return (facts->role_has[VERSION_PENDING] && same_id(moved_to, versions[VERSION_PENDING].id)) ||
 		   (facts->role_has[VERSION_PREVIOUS] && same_id(moved_to, versions[VERSION_PREVIOUS].id));

@@ -146,8 +146,11 @@ extern char *store_extension_version(void);
  */
 extern char *store_open_rollback(const char *arn, int64 run_id);
 
-/* Where our latest successful run has moved AWSCURRENT to, or NULL. */
-extern char *store_moved_to(const char *arn);
+/*
+ * Where our latest successful run has moved AWSCURRENT to, or NULL.  seconds:
+ * only where that was not longer ago; 0: whenever it was.
+ */
+extern char *store_moved_to(const char *arn, int seconds);
 
 /* Did we write this version's value? */
 extern bool store_created_version(const char *arn, const char *version_id);

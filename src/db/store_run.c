@@ -329,7 +329,7 @@ store_open_rollback(const char *arn, int64 run_id)
 }
 
 char *
-store_moved_to(const char *arn)
+store_moved_to(const char *arn, int seconds)
 {
 	StoreScope scope;
 	StoreArgs args = {0};
@@ -337,9 +337,12 @@ store_moved_to(const char *arn)
 
 	store_begin(&scope);
 	store_add_text(&args, arn);
+	store_add_int4(&args, seconds);
 	if (store_execute(&scope,
 					  "SELECT version_id FROM %s.rotate_run WHERE arn = $1 "
-					  "AND outcome IN ('rotated', 'completed', 'rolled back') ORDER BY run_id DESC LIMIT 1",
+					  "AND outcome IN ('rotated', 'completed', 'rolled back') "
+					  "AND ($2 = 0 OR finished_at > clock_timestamp() - $2 * interval '1 second') "
+					  "ORDER BY run_id DESC LIMIT 1",
 					  &args, SPI_OK_SELECT) > 0)
 		version_id = store_text(&scope, 0, 1);
 	store_finish(&scope);

@@ -74,6 +74,22 @@ cmp_ok(time - $start, '<', 5, 'soon');
 ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
 ok(defined $t->row('SELECT * FROM rotate_status')->{next_due}, 'and it will be looked at once more');
 
+# Labels out of date: they show what was before our last move, which a failover has
+# taken from the role, so that all seems well.
+$t->sql("SELECT rotate_now('prod/app')");
+my $labels = $t->labels('prod/app');
+$emulator->control('/labels', secret => 'prod/app', labels => { AWSCURRENT => $labels->{AWSPREVIOUS}, AWSPREVIOUS => undef });
+$t->set_password('app', $t->password('prod/app'));
+$t->restart;
+ok(looked('prod/app'), 'labels that contradict what we have just done');
+is($t->sql("SELECT outcome || ' ' || (retry_at IS NOT NULL) FROM rotate_history ORDER BY run_id DESC LIMIT 1"), 'unchanged true',
+	'are looked at again after a while');
+$emulator->control('/labels', secret => 'prod/app', labels => $labels);
+$t->sql("UPDATE rotate_run SET retry_at = now() WHERE run_id = (SELECT max(run_id) FROM rotate_run)");
+$t->reload;
+ok($t->wait_for("SELECT outcome FROM rotate_history ORDER BY run_id DESC LIMIT 1", 'repaired'), 'and then put right');
+ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
+
 # Killed in the middle of a rotation: the server starts anew, and the launcher
 # goes on from wherever things stand.
 foreach my $case (
