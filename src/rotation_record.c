@@ -78,9 +78,9 @@ is_open(const Rotation *rotation)
 }
 
 /*
- * Has a look of the launcher's seen AWSCURRENT elsewhere than where we have just
- * moved it?  What Secrets Manager shows may be out of date for a moment, and
- * then it looks as if all were well.
+ * Has a look of the launcher's found nothing to do, and AWSCURRENT elsewhere than
+ * where we have just moved it?  What Secrets Manager shows may be out of date
+ * for a moment, and then it looks as if all were well.
  */
 static bool
 saw_old_labels(const Rotation *rotation)
@@ -89,7 +89,8 @@ saw_old_labels(const Rotation *rotation)
 	const char *moved_to;
 	bool result;
 
-	if (rotation->order->operation != OPERATION_RECOVER || current == NULL)
+	if (rotation->order->operation != OPERATION_RECOVER ||
+		strcmp(rotation->result->outcome, "completed") == 0 || current == NULL)
 		return false;
 	rotation_begin();
 	moved_to = store_moved_to(rotation->registration->arn, RECENT_SECONDS);

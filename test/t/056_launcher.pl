@@ -118,7 +118,8 @@ foreach my $case (
 		],
 		"killed $when $operation: the launcher has followed it up");
 	ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
-	is($t->sql('SELECT state FROM rotate_status'), 'ok', 'and the secret is well');
+	is($t->sql("SELECT state || ', ' || coalesce(next_due::text, 'nothing due') FROM rotate_status"), 'ok, nothing due',
+		'and the secret is well');
 }
 
 # Nothing that happens to it brings it down for good.
