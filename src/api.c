@@ -41,6 +41,7 @@ PG_FUNCTION_INFO_V1(rotate_abandon);
 PG_FUNCTION_INFO_V1(rotate_rollback);
 PG_FUNCTION_INFO_V1(rotate_is_running);
 PG_FUNCTION_INFO_V1(rotate_recovery);
+PG_FUNCTION_INFO_V1(rotate_credentials);
 
 /* AWS's PostgreSQL rotation templates leave these out of passwords, and take 32 characters. */
 #define DEFAULT_EXCLUDE_CHARACTERS ":/@\"'\\"
@@ -361,6 +362,17 @@ api_find_turn(RotationOrder *order)
 	return registration->role_oid;
 }
 
+/* What the functions that change a role have in common; their first argument is the secret. */
+static void
+begin_rotation(FunctionCallInfo fcinfo, const char *function, RotationOperation operation,
+			   RotationOrder *order)
+{
+	api_check_primary(function);
+	api_check_nothing_written(function);
+	api_begin_order(order, operation);
+	api_copy_secret(order->secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+}
+
 Datum
 rotate_now(PG_FUNCTION_ARGS)
 {
@@ -369,10 +381,7 @@ rotate_now(PG_FUNCTION_ARGS)
 	Datum values[7];
 	bool nulls[7] = {0};
 
-	api_check_primary("rotate_now");
-	api_check_nothing_written("rotate_now");
-	api_begin_order(&order, OPERATION_ROTATE);
-	api_copy_secret(order.secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	begin_rotation(fcinfo, "rotate_now", OPERATION_ROTATE, &order);
 	order.dry_run = PG_GETARG_BOOL(1);
 	order.force = PG_GETARG_BOOL(2);
 	result = worker_perform(&order, api_find_turn(&order));
@@ -397,10 +406,7 @@ rotate_abandon(PG_FUNCTION_ARGS)
 	Datum values[3];
 	bool nulls[3] = {0};
 
-	api_check_primary("rotate_abandon");
-	api_check_nothing_written("rotate_abandon");
-	api_begin_order(&order, OPERATION_ABANDON);
-	api_copy_secret(order.secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	begin_rotation(fcinfo, "rotate_abandon", OPERATION_ABANDON, &order);
 	result = worker_perform(&order, api_find_turn(&order));
 
 	set_text(&values[0], &nulls[0], result->secret);
@@ -417,10 +423,7 @@ rotate_rollback(PG_FUNCTION_ARGS)
 	Datum values[6];
 	bool nulls[6] = {0};
 
-	api_check_primary("rotate_rollback");
-	api_check_nothing_written("rotate_rollback");
-	api_begin_order(&order, OPERATION_ROLLBACK);
-	api_copy_secret(order.secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	begin_rotation(fcinfo, "rotate_rollback", OPERATION_ROLLBACK, &order);
 	result = worker_perform(&order, api_find_turn(&order));
 
 	set_text(&values[0], &nulls[0], result->secret);
@@ -444,4 +447,25 @@ rotate_recovery(PG_FUNCTION_ARGS)
 	char *problem = launcher_problem();
 
 	PG_RETURN_TEXT_P(cstring_to_text(problem == NULL ? "on" : psprintf("off: %s", problem)));
+}
+
+/* Works on a standby, too, which needs credentials of its own when it is promoted. */
+Datum
+rotate_credentials(PG_FUNCTION_ARGS)
+{
+	RotationOrder order;
+	RotationAccess *access;
+	Datum values[5];
+	bool nulls[5] = {0};
+
+	api_begin_order(&order, OPERATION_CREDENTIALS);
+	access = &worker_perform(&order, InvalidOid)->access;
+
+	set_text(&values[0], &nulls[0], access->provider);
+	set_text(&values[1], &nulls[1], access->access_key_last4);
+	nulls[2] = access->expires == 0;
+	values[2] = TimestampTzGetDatum(time_t_to_timestamptz((pg_time_t) access->expires));
+	set_text(&values[3], &nulls[3], access->region);
+	set_text(&values[4], &nulls[4], access->endpoint);
+	PG_RETURN_DATUM(make_row(fcinfo, values, nulls));
 }

@@ -153,8 +153,7 @@ static void
 choose_recovery(Rotation *rotation)
 {
 	const char *pending = rotation->versions[VERSION_PENDING].id;
-	bool begun = rotation->begun != NULL && pending != NULL && !rotation->facts.pending_is_current &&
-				 strcmp(rotation->begun, pending) == 0;
+	bool begun = !rotation->facts.pending_is_current && rotation_same_version(rotation->begun, pending);
 
 	if (rotation->order->operation == OPERATION_RECOVER)
 		rotation->facts.request = begun ? REQUEST_ROTATE_NOW : REQUEST_OBSERVE;

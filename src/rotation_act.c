@@ -22,14 +22,6 @@
 #include "guc.h"
 #include "rotation_internal.h"
 
-/*
- * How often a move that was never answered is sent again, and how long to wait
- * before the first of them; twice as long before each one after that.  Each is
- * tried rotate_ext.max_attempts times.
- */
-#define MAX_MOVES_AGAIN 4
-#define FIRST_MOVE_WAIT_MS 250
-
 /* The shape of AWS's own version ids: a version 4 UUID. */
 static char *
 new_version_id(void)

@@ -143,6 +143,17 @@ extern bool rotation_is_terminated(void);
 extern void rotation_check_termination(void);
 extern void rotation_end_termination(void);
 
+/*
+ * How often a label's move that was never answered is sent again, and how long
+ * to wait before the first of them; twice as long before each one after that.
+ * Each is tried rotate_ext.max_attempts times.
+ */
+#define MAX_MOVES_AGAIN 4
+#define FIRST_MOVE_WAIT_MS 250
+
+/* Are the two version ids equal?  No, where one is NULL: no version. */
+extern bool rotation_same_version(const char *a, const char *b);
+
 /* Milliseconds since the start of the run. */
 extern double rotation_elapsed_ms(const Rotation *rotation);
 
@@ -239,7 +250,7 @@ extern Registration *rotation_register(Rotation *rotation);
 extern void rotation_begin_record(Rotation *rotation);
 extern void rotation_end_record(Rotation *rotation, const ErrorData *error);
 
-/* access.c */
+/* rotation_access.c: open a client, and fill the result's access.  Raises as sm_open(). */
 extern void rotation_show_access(Rotation *rotation);
 
 /*

@@ -240,12 +240,6 @@ keep_random_password(Rotation *rotation, SmCall *call)
 	rotation->random_password = pstrdup(call->random_password);
 }
 
-static bool
-same_id(const char *a, const char *b)
-{
-	return a != NULL && b != NULL && strcmp(a, b) == 0;
-}
-
 /* Will this run make a value, as far as the labels tell? */
 static bool
 needs_random_password(const Rotation *rotation)
@@ -268,9 +262,9 @@ find_token(const Rotation *rotation)
 
 	if (rotation->order->operation != OPERATION_EVENT)
 		return TOKEN_NONE;
-	if (same_id(token, rotation->versions[VERSION_CURRENT].id))
+	if (rotation_same_version(token, rotation->versions[VERSION_CURRENT].id))
 		return TOKEN_ON_CURRENT;
-	if (same_id(token, rotation->versions[VERSION_PENDING].id))
+	if (rotation_same_version(token, rotation->versions[VERSION_PENDING].id))
 		return TOKEN_ON_PENDING;
 	return TOKEN_ELSEWHERE;
 }
@@ -404,12 +398,13 @@ derive_move(const Rotation *rotation)
 	switch (facts->move)
 	{
 		case MOVE_UNANSWERED:
-			return same_id(current, rotation->move_to) ? MOVE_SUCCEEDED : MOVE_UNANSWERED;
+			return rotation_same_version(current, rotation->move_to) ? MOVE_SUCCEEDED : MOVE_UNANSWERED;
 		case MOVE_REFUSED:
 			/* refused because an earlier one, never answered, had arrived */
-			if (facts->move_may_arrive && same_id(current, rotation->move_to))
+			if (facts->move_may_arrive && rotation_same_version(current, rotation->move_to))
 				return MOVE_SUCCEEDED;
-			return same_id(current, rotation->move_from) && same_id(pending, rotation->move_to)
+			return rotation_same_version(current, rotation->move_from) &&
+						   rotation_same_version(pending, rotation->move_to)
 					   ? MOVE_REFUSED
 					   : MOVE_NOT_SENT;
 		default:
@@ -432,8 +427,9 @@ rotation_derive_facts(Rotation *rotation)
 	facts->password_changed =
 		rotation->set_version_id != NULL &&
 		memcmp(rotation->role.verifier_hash, rotation->set_hash, VERIFIER_HASH_LEN) == 0;
-	facts->old_verifier_kept = facts->password_changed && rotation->old_verifier != NULL &&
-							   !same_id(rotation->versions[VERSION_CURRENT].id, rotation->set_version_id);
+	facts->old_verifier_kept =
+		facts->password_changed && rotation->old_verifier != NULL &&
+		!rotation_same_version(rotation->versions[VERSION_CURRENT].id, rotation->set_version_id);
 }
 
 /* pg_authid, and what our own rows say of it. */
@@ -482,9 +478,11 @@ observe_secret(Rotation *rotation)
 	sm_call_free(describe);
 
 	/* a rollback has moved AWSPENDING to its version; on another one it is somebody else's, to be left alone */
-	if (rotation->rollback.moved_label && !same_id(versions[VERSION_PENDING].id, rotation->rollback.target))
+	if (rotation->rollback.moved_label &&
+		!rotation_same_version(versions[VERSION_PENDING].id, rotation->rollback.target))
 		versions[VERSION_PENDING].id = NULL;
-	facts->pending_is_current = same_id(versions[VERSION_PENDING].id, versions[VERSION_CURRENT].id);
+	facts->pending_is_current =
+		rotation_same_version(versions[VERSION_PENDING].id, versions[VERSION_CURRENT].id);
 	facts->token = find_token(rotation);
 	return observe_values(rotation);
 }

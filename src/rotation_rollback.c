@@ -20,16 +20,6 @@
 
 #include "rotation_internal.h"
 
-/* How often AWSPENDING's move is sent again, and the wait before the first of them; twice as long each time. */
-#define MAX_MOVES_AGAIN 4
-#define FIRST_MOVE_WAIT_MS 250
-
-static bool
-same_id(const char *a, const char *b)
-{
-	return a != NULL && b != NULL && strcmp(a, b) == 0;
-}
-
 /* Is AWSPENDING on a version of its own, which is not where it is to go? */
 static bool
 has_other_pending(const Rotation *rotation)
@@ -37,7 +27,7 @@ has_other_pending(const Rotation *rotation)
 	const Version *versions = rotation->versions;
 
 	return versions[VERSION_PENDING].id != NULL && !rotation->facts.pending_is_current &&
-		   !same_id(versions[VERSION_PENDING].id, versions[VERSION_PREVIOUS].id);
+		   !rotation_same_version(versions[VERSION_PENDING].id, versions[VERSION_PREVIOUS].id);
 }
 
 /* The role has the password of an unfinished rotation, which AWSPENDING alone leads to. */
@@ -58,7 +48,7 @@ check_target(Rotation *rotation)
 	const Version *versions = rotation->versions;
 	const Version *target = &versions[VERSION_PREVIOUS];
 
-	if (target->id == NULL || same_id(target->id, versions[VERSION_CURRENT].id))
+	if (target->id == NULL || rotation_same_version(target->id, versions[VERSION_CURRENT].id))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("could not roll back secret \"%s\": there is nothing to go back to", secret),
 						errdetail("%s", target->id == NULL ? "No version carries AWSPREVIOUS."
@@ -295,10 +285,10 @@ move_pending(Rotation *rotation)
 	const char *to = versions[VERSION_PREVIOUS].id;
 	SmCall *call;
 
-	if (!same_id(rollback->target, to))
+	if (!rotation_same_version(rollback->target, to))
 		record_target(rotation, to);
 	rollback->from = from ? pstrdup(from) : NULL;
-	if (same_id(from, to))
+	if (rotation_same_version(from, to))
 	{
 		/* an earlier run has moved it: where a finished rotation leaves it is as good as where it was */
 		rollback->from = pstrdup(versions[VERSION_CURRENT].id);
@@ -321,7 +311,7 @@ move_pending(Rotation *rotation)
 	/* it may have arrived, or someone else may have moved the label: look again */
 	rotation_pause(FIRST_MOVE_WAIT_MS << rollback->tries++);
 	rotation_observe(rotation);
-	if (rollback->label_may_arrive && same_id(versions[VERSION_PENDING].id, rollback->target))
+	if (rollback->label_may_arrive && rotation_same_version(versions[VERSION_PENDING].id, rollback->target))
 		rollback->moved_label = true;
 	return false;
 }
@@ -343,7 +333,7 @@ is_done_already(Rotation *rotation)
 	rotation_begin();
 	target = store_open_rollback(rotation->registration->arn, rotation->run_id);
 	rotation_commit();
-	if (!same_id(target, versions[VERSION_CURRENT].id))
+	if (!rotation_same_version(target, versions[VERSION_CURRENT].id))
 		return false;
 	repair_first(rotation);
 	record_target(rotation, target);
@@ -370,8 +360,10 @@ is_out_of_date(Rotation *rotation)
 	rotation_begin();
 	moved_to = store_moved_to(rotation->registration->arn, 0);
 	rotation_commit();
-	return (facts->role_has[VERSION_PENDING] && same_id(moved_to, versions[VERSION_PENDING].id)) ||
-		   (facts->role_has[VERSION_PREVIOUS] && same_id(moved_to, versions[VERSION_PREVIOUS].id));
+	return (facts->role_has[VERSION_PENDING] &&
+			rotation_same_version(moved_to, versions[VERSION_PENDING].id)) ||
+		   (facts->role_has[VERSION_PREVIOUS] &&
+			rotation_same_version(moved_to, versions[VERSION_PREVIOUS].id));
 }
 
 bool

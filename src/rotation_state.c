@@ -97,6 +97,12 @@ rotation_label(const Rotation *rotation, VersionRef ref)
 	return version_ref_label(ref);
 }
 
+bool
+rotation_same_version(const char *a, const char *b)
+{
+	return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
 double
 rotation_elapsed_ms(const Rotation *rotation)
 {

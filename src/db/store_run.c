@@ -208,60 +208,66 @@ store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_hash)
 	Async_Notify("rotate_ext", payload);
 }
 
+/* The first column of the first row, in the caller's context; NULL where there is no row, or it is null. */
+static char *
+find_text(const char *format, StoreArgs *args)
+{
+	StoreScope scope;
+	char *text = NULL;
+
+	store_begin(&scope);
+	if (store_execute(&scope, format, args, SPI_OK_SELECT) > 0)
+		text = store_text(&scope, 0, 1);
+	store_finish(&scope);
+	return text;
+}
+
+static bool
+has_row(const char *format, StoreArgs *args)
+{
+	StoreScope scope;
+	bool found;
+
+	store_begin(&scope);
+	found = store_execute(&scope, format, args, SPI_OK_SELECT) > 0;
+	store_finish(&scope);
+	return found;
+}
+
 char *
 store_verifier_version(Oid role_oid, const uint8 *hash)
 {
-	StoreScope scope;
 	StoreArgs args = {0};
-	char *version_id = NULL;
 
-	store_begin(&scope);
 	store_add_oid(&args, role_oid);
 	store_add_hash(&args, hash);
-	if (store_execute(&scope,
-					  "SELECT set_version_id FROM %s.rotate_run WHERE role_oid = $1 AND verifier_hash = $2 "
-					  "ORDER BY run_id DESC LIMIT 1",
-					  &args, SPI_OK_SELECT) > 0)
-		version_id = store_text(&scope, 0, 1);
-	store_finish(&scope);
-	return version_id;
+	return find_text("SELECT set_version_id FROM %s.rotate_run WHERE role_oid = $1 AND verifier_hash = $2 "
+					 "ORDER BY run_id DESC LIMIT 1",
+					 &args);
 }
 
 bool
 store_created_version(const char *arn, const char *version_id)
 {
-	StoreScope scope;
 	StoreArgs args = {0};
-	bool found;
 
-	store_begin(&scope);
 	store_add_text(&args, arn);
 	store_add_text(&args, version_id);
-	found = store_execute(&scope,
-						  "SELECT 1 FROM %s.rotate_run WHERE arn = $1 AND created_version_id = $2 LIMIT 1",
-						  &args, SPI_OK_SELECT) > 0;
-	store_finish(&scope);
-	return found;
+	return has_row("SELECT 1 FROM %s.rotate_run WHERE arn = $1 AND created_version_id = $2 LIMIT 1", &args);
 }
 
 bool
 store_is_unrecorded_move(const char *arn, const char *version_id)
 {
-	StoreScope scope;
 	StoreArgs args = {0};
-	bool found;
 
-	store_begin(&scope);
 	store_add_text(&args, arn);
 	store_add_text(&args, version_id);
-	found = store_execute(
-				&scope,
-				"SELECT 1 FROM %s.rotate_run r WHERE r.arn = $1 AND r.created_version_id = $2 "
-				"AND NOT EXISTS (SELECT FROM %s.rotate_run m WHERE m.arn = $1 AND m.version_id = $2 "
-				"AND m.outcome IN ('rotated', 'completed', 'rolled back') AND m.run_id >= r.run_id) LIMIT 1",
-				&args, SPI_OK_SELECT) > 0;
-	store_finish(&scope);
-	return found;
+	return has_row(
+		"SELECT 1 FROM %s.rotate_run r WHERE r.arn = $1 AND r.created_version_id = $2 "
+		"AND NOT EXISTS (SELECT FROM %s.rotate_run m WHERE m.arn = $1 AND m.version_id = $2 "
+		"AND m.outcome IN ('rotated', 'completed', 'rolled back') AND m.run_id >= r.run_id) LIMIT 1",
+		&args);
 }
 
 List *
@@ -311,55 +317,35 @@ store_list_last_runs(const char *system_identifier)
 char *
 store_open_rollback(const char *arn, int64 run_id)
 {
-	StoreScope scope;
 	StoreArgs args = {0};
-	char *version_id = NULL;
 
-	store_begin(&scope);
 	store_add_text(&args, arn);
 	store_add_int8(&args, run_id, false);
-	if (store_execute(&scope,
-					  "SELECT CASE WHEN outcome IN ('failed', 'interrupted') THEN version_id END "
-					  "FROM %s.rotate_run WHERE arn = $1 AND run_id < $2 AND source = '" STORE_SOURCE_ROLLBACK
-					  "' AND version_id = created_version_id ORDER BY run_id DESC LIMIT 1",
-					  &args, SPI_OK_SELECT) > 0)
-		version_id = store_text(&scope, 0, 1);
-	store_finish(&scope);
-	return version_id;
+	return find_text("SELECT CASE WHEN outcome IN ('failed', 'interrupted') THEN version_id END "
+					 "FROM %s.rotate_run WHERE arn = $1 AND run_id < $2 AND source = '" STORE_SOURCE_ROLLBACK
+					 "' AND version_id = created_version_id ORDER BY run_id DESC LIMIT 1",
+					 &args);
 }
 
 char *
 store_moved_to(const char *arn, int seconds)
 {
-	StoreScope scope;
 	StoreArgs args = {0};
-	char *version_id = NULL;
 
-	store_begin(&scope);
 	store_add_text(&args, arn);
 	store_add_int4(&args, seconds);
-	if (store_execute(&scope,
-					  "SELECT version_id FROM %s.rotate_run WHERE arn = $1 "
-					  "AND outcome IN ('rotated', 'completed', 'rolled back') "
-					  "AND ($2 = 0 OR finished_at > clock_timestamp() - $2 * interval '1 second') "
-					  "ORDER BY run_id DESC LIMIT 1",
-					  &args, SPI_OK_SELECT) > 0)
-		version_id = store_text(&scope, 0, 1);
-	store_finish(&scope);
-	return version_id;
+	return find_text("SELECT version_id FROM %s.rotate_run WHERE arn = $1 "
+					 "AND outcome IN ('rotated', 'completed', 'rolled back') "
+					 "AND ($2 = 0 OR finished_at > clock_timestamp() - $2 * interval '1 second') "
+					 "ORDER BY run_id DESC LIMIT 1",
+					 &args);
 }
 
 bool
 store_run_is_unfinished(int64 run_id)
 {
-	StoreScope scope;
 	StoreArgs args = {0};
-	bool found;
 
-	store_begin(&scope);
 	store_add_int8(&args, run_id, false);
-	found = store_execute(&scope, "SELECT 1 FROM %s.rotate_run WHERE run_id = $1 AND outcome IS NULL", &args,
-						  SPI_OK_SELECT) > 0;
-	store_finish(&scope);
-	return found;
+	return has_row("SELECT 1 FROM %s.rotate_run WHERE run_id = $1 AND outcome IS NULL", &args);
 }

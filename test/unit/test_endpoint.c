@@ -14,20 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int passed;
-static int failed;
-
-static void
-check(bool condition, const char *what, const char *input)
-{
-	if (condition)
-		passed++;
-	else
-	{
-		failed++;
-		printf("not ok: %s: \"%s\"\n", what, input);
-	}
-}
+#include "unit_check.h"
 
 #define LABEL63 "abcdefghijklmnopqrstuvwxyz-abcdefghijklmnopqrstuvwxyz-012345678"
 

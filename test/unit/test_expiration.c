@@ -15,22 +15,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "unit_check.h"
+
 #define NOW ((time_t) 1763788854) /* 2025-11-22T05:20:54Z */
-
-static int passed;
-static int failed;
-
-static void
-check(bool condition, const char *what, const char *input)
-{
-	if (condition)
-		passed++;
-	else
-	{
-		failed++;
-		printf("not ok: %s: \"%s\"\n", what, input);
-	}
-}
 
 static void
 test_parse(void)

@@ -9,20 +9,7 @@
 
 #include <stdio.h>
 
-static int passed = 0;
-static int failed = 0;
-
-static void
-check(int ok, const char *what)
-{
-	if (ok)
-		passed++;
-	else
-	{
-		failed++;
-		printf("not ok: %s\n", what);
-	}
-}
+#include "unit_check.h"
 
 static void
 test_classes(void)
@@ -43,12 +30,12 @@ test_classes(void)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		check(retry_class(cases[i].sqlstate) == cases[i].class, cases[i].sqlstate);
+		check(retry_class(cases[i].sqlstate) == cases[i].class, "class", cases[i].sqlstate);
 }
 
 /* Between half and all of what the attempt before could wait, twice; and never beyond the limits. */
 static void
-test_delays(RetryClass class, long least, long most)
+test_delays(RetryClass class, const char *name, long least, long most)
 {
 	long previous = 0;
 
@@ -58,27 +45,27 @@ test_delays(RetryClass class, long least, long most)
 		long middle = retry_delay_ms(class, attempt, 0.5);
 		long shortest = retry_delay_ms(class, attempt, 0.999999);
 
-		check(shortest >= least && longest <= most, "within its limits");
-		check(longest >= previous, "never shorter than before");
-		check(attempt == 1 || longest == (2 * previous < most ? 2 * previous : most), "twice as long");
-		check(shortest < middle && middle < longest && shortest >= longest / 2,
-			  "a random half is taken away");
+		check(shortest >= least && longest <= most, "within its limits", name);
+		check(longest >= previous, "never shorter than before", name);
+		check(attempt == 1 || longest == (2 * previous < most ? 2 * previous : most), "twice as long", name);
+		check(shortest < middle && middle < longest && shortest >= longest / 2, "a random half is taken away",
+			  name);
 		previous = longest;
 	}
-	check(previous == most, "in the end the longest");
+	check(previous == most, "in the end the longest", name);
 }
 
 int
 main(void)
 {
 	test_classes();
-	test_delays(RETRY_SOON, 1000, 15 * 60000L);
-	test_delays(RETRY_THROTTLED, 10000, 15 * 60000L);
-	test_delays(RETRY_QUOTA, 10 * 60000L, 120 * 60000L);
-	check(retry_delay_ms(RETRY_NEVER, 1, 0) == -1, "never");
+	test_delays(RETRY_SOON, "soon", 1000, 15 * 60000L);
+	test_delays(RETRY_THROTTLED, "throttled", 10000, 15 * 60000L);
+	test_delays(RETRY_QUOTA, "quota", 10 * 60000L, 120 * 60000L);
+	check(retry_delay_ms(RETRY_NEVER, 1, 0) == -1, "no next attempt", "never");
 	for (int attempt = 1; attempt < RETRY_FEW_ATTEMPTS; attempt++)
-		check(retry_delay_ms(RETRY_FEW, attempt, 0) > 0, "a few");
-	check(retry_delay_ms(RETRY_FEW, RETRY_FEW_ATTEMPTS, 0) == -1, "and no more");
+		check(retry_delay_ms(RETRY_FEW, attempt, 0) > 0, "a next attempt", "few");
+	check(retry_delay_ms(RETRY_FEW, RETRY_FEW_ATTEMPTS, 0) == -1, "no next attempt", "few");
 	printf("%d passed, %d failed\n", passed, failed);
 	return failed != 0;
 }
