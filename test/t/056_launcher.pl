@@ -40,8 +40,9 @@ sub launcher_pid { return $t->sql("SELECT pid FROM pg_stat_activity WHERE backen
 
 ok($t->wait_for('SELECT rotate_recovery()', 'on'), 'recovery is on');
 is($t->sql('SELECT count(*) FROM rotate_history'), '0', 'nothing to look at');
-my $old = $t->add('app');
-$t->sql("SELECT rotate_register('prod/app')");
+$t->add('app');
+# its worker is long gone when the transaction ends
+$t->sql("BEGIN; SELECT rotate_register('prod/app'); SELECT pg_sleep(1); COMMIT");
 ok($t->wait_for("SELECT count(*) = 1 FROM rotate_history WHERE source = 'launcher' AND outcome = 'unchanged'"),
 	'a new registration is looked at');
 is($t->sql("SELECT state FROM rotate_status"), 'never rotated', 'which is no rotation');
@@ -163,6 +164,8 @@ is($t->sql('SELECT rotate_recovery()', database => 'other'),
 $t->set('rotate_ext.database' => 'other');
 ok($t->wait_for('SELECT rotate_recovery()', 'off: rotate_ext.database is "other", not this database'), 'a reload is enough');
 is($t->sql('SELECT rotate_recovery()', database => 'other'), 'on', 'for the other one to be');
+$t->restart;
+is($node->poll_query_until('other', 'SELECT rotate_recovery()', 'on'), 1, 'from the start, too');
 $start = time;
 is($t->sql_error('DROP DATABASE other'), undef, 'it can be dropped');
 cmp_ok(time - $start, '<', 2, 'at once');
