@@ -18,6 +18,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/resowner.h"
@@ -50,8 +51,8 @@ PG_FUNCTION_INFO_V1(rotate_credentials);
 #define MAX_PASSWORD_LENGTH 1024
 
 /* A rotation changes a role, which only a primary can. */
-void
-api_check_primary(const char *function)
+static void
+check_primary(const char *function)
 {
 	char *source;
 
@@ -63,6 +64,14 @@ api_check_primary(const char *function)
 		(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("cannot execute %s() on a standby", function),
 		 source ? errhint("Call it on the primary; the standbys follow. This one replicates from %s.", source)
 				: errhint("Call it on the primary; the standbys follow.")));
+}
+
+/* As nextval() and ALTER ROLE do, although what is written is written by another transaction. */
+void
+api_check_writable(const char *function)
+{
+	check_primary(function);
+	PreventCommandIfReadOnly(psprintf("%s()", function));
 }
 
 /*
@@ -223,7 +232,7 @@ rotate_register(PG_FUNCTION_ARGS)
 	Datum values[5];
 	bool nulls[5] = {0};
 
-	api_check_primary("rotate_register");
+	api_check_writable("rotate_register");
 	api_begin_order(&order, OPERATION_REGISTER);
 	read_registration_arguments(fcinfo, &order);
 	result = worker_perform(&order, InvalidOid);
@@ -279,7 +288,7 @@ rotate_unregister(PG_FUNCTION_ARGS)
 {
 	char secret[SECRET_NAME_MAX + 1];
 
-	api_check_primary("rotate_unregister");
+	api_check_writable("rotate_unregister");
 	api_copy_secret(secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	/* seen, and gone: another session has taken it back, and was waited for */
 	if (!store_delete_registration(get_registration(secret)->secret))
@@ -296,7 +305,7 @@ rotate_enable(PG_FUNCTION_ARGS)
 	Registration *registration;
 	RoleState role;
 
-	api_check_primary("rotate_enable");
+	api_check_writable("rotate_enable");
 	api_copy_secret(secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	registration = get_registration(secret);
 	if (!role_lookup_name(registration->role_name, &role))
@@ -364,12 +373,16 @@ api_find_turn(RotationOrder *order)
 
 /* What the functions that change a role have in common; their first argument is the secret. */
 static void
-begin_rotation(FunctionCallInfo fcinfo, const char *function, RotationOperation operation,
+begin_rotation(FunctionCallInfo fcinfo, const char *function, RotationOperation operation, bool dry_run,
 			   RotationOrder *order)
 {
-	api_check_primary(function);
+	if (dry_run)
+		check_primary(function);
+	else
+		api_check_writable(function);
 	api_check_nothing_written(function);
 	api_begin_order(order, operation);
+	order->dry_run = dry_run;
 	api_copy_secret(order->secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
 }
 
@@ -381,8 +394,7 @@ rotate_now(PG_FUNCTION_ARGS)
 	Datum values[7];
 	bool nulls[7] = {0};
 
-	begin_rotation(fcinfo, "rotate_now", OPERATION_ROTATE, &order);
-	order.dry_run = PG_GETARG_BOOL(1);
+	begin_rotation(fcinfo, "rotate_now", OPERATION_ROTATE, PG_GETARG_BOOL(1), &order);
 	order.force = PG_GETARG_BOOL(2);
 	result = worker_perform(&order, api_find_turn(&order));
 
@@ -406,7 +418,7 @@ rotate_abandon(PG_FUNCTION_ARGS)
 	Datum values[3];
 	bool nulls[3] = {0};
 
-	begin_rotation(fcinfo, "rotate_abandon", OPERATION_ABANDON, &order);
+	begin_rotation(fcinfo, "rotate_abandon", OPERATION_ABANDON, false, &order);
 	result = worker_perform(&order, api_find_turn(&order));
 
 	set_text(&values[0], &nulls[0], result->secret);
@@ -423,7 +435,7 @@ rotate_rollback(PG_FUNCTION_ARGS)
 	Datum values[6];
 	bool nulls[6] = {0};
 
-	begin_rotation(fcinfo, "rotate_rollback", OPERATION_ROLLBACK, &order);
+	begin_rotation(fcinfo, "rotate_rollback", OPERATION_ROLLBACK, false, &order);
 	result = worker_perform(&order, api_find_turn(&order));
 
 	set_text(&values[0], &nulls[0], result->secret);

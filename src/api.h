@@ -12,8 +12,8 @@
 
 #include "rotation.h"
 
-/* Raise ERRCODE_READ_ONLY_SQL_TRANSACTION on a standby. */
-extern void api_check_primary(const char *function);
+/* Raise ERRCODE_READ_ONLY_SQL_TRANSACTION on a standby, and in a read-only transaction. */
+extern void api_check_writable(const char *function);
 
 /* Raise ERRCODE_ACTIVE_SQL_TRANSACTION in a transaction that has already written. */
 extern void api_check_nothing_written(const char *function);

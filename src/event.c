@@ -147,7 +147,7 @@ rotate_event(PG_FUNCTION_ARGS)
 	const char *step;
 	char *rotation_token;
 
-	api_check_primary("rotate_event");
+	api_check_writable("rotate_event");
 	api_check_nothing_written("rotate_event");
 	if (!JB_ROOT_IS_OBJECT(event))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),

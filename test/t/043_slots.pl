@@ -62,20 +62,39 @@ foreach my $case (
 	is($t->unchanged('app', 'prod/app'), $before, 'and nothing has changed');
 }
 
+# One that is read-only, as for ALTER ROLE
+$before = $t->unchanged('app', 'prod/app');
+$emulator->clear_log;
+foreach my $call ("rotate_now('prod/app')", "rotate_abandon('prod/app')", "rotate_rollback('prod/app')",
+	q{rotate_event('{"Step": "setSecret", "SecretId": "prod/app"}')},
+	"rotate_register('prod/x')", "rotate_unregister('prod/app')", "rotate_enable('prod/app')")
+{
+	my ($function) = $call =~ /^(\w+)/;
+	foreach my $begin ('BEGIN READ ONLY', 'SET default_transaction_read_only = on')
+	{
+		$t->error_is("$begin; SELECT $call",
+			{ sqlstate => '25006', message => "cannot execute $function() in a read-only transaction" }, "$begin; $call");
+	}
+}
+is($emulator->log->{count}, 0, 'refused before anything is asked for');
+is($t->unchanged('app', 'prod/app'), $before, 'and nothing has changed');
+is($t->sql("BEGIN READ ONLY; SELECT outcome FROM rotate_now('prod/app', dry_run => true)"), 'would PROVE_LOGIN(AWSCURRENT)',
+	'what only looks may be called there');
+is($t->sql('BEGIN READ ONLY; SELECT region FROM rotate_credentials()'), 'eu-central-1', 'rotate_credentials(), too');
+is($t->sql('BEGIN READ ONLY; SELECT count(*) FROM rotate_status'), '2', 'and so may rotate_status');
+
 my $rotate = "SELECT outcome FROM rotate_now('prod/app')";
 $t->sql("CREATE FUNCTION f() RETURNS text LANGUAGE sql AS \$\$ $rotate \$\$");
 foreach my $case (
-	[ "BEGIN READ ONLY; $rotate; COMMIT", 'a read-only transaction' ],
 	[ "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM written; $rotate; COMMIT", 'a serializable transaction' ],
-	[ "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE; $rotate; COMMIT", 'a deferrable one' ],
+	[ "BEGIN ISOLATION LEVEL SERIALIZABLE DEFERRABLE; $rotate; COMMIT", 'a deferrable one' ],
 	[ 'SELECT f()', 'a function' ],
 	[ "DO \$\$ BEGIN PERFORM f(); EXCEPTION WHEN division_by_zero THEN NULL; END \$\$; SELECT 'rotated'", 'a DO block with an exception handler' ],
 	[ "BEGIN; SAVEPOINT s; $rotate; ROLLBACK TO s; COMMIT", 'a savepoint, rolled back' ],
 	[ "BEGIN; $rotate; ROLLBACK", 'a transaction, rolled back' ],
 	[ "BEGIN; DECLARE c CURSOR FOR $rotate; FETCH c; CLOSE c; COMMIT", 'a cursor' ],
 	[ "BEGIN; DECLARE c CURSOR FOR SELECT rotate_now('prod/app') FROM generate_series(1, 9); FETCH c; CLOSE c; COMMIT; SELECT 'rotated'", 'a cursor that is not read to its end' ],
-	[ "PREPARE p AS SELECT outcome FROM rotate_now(\$1); EXECUTE p('prod/app')", 'a prepared statement' ],
-	[ "SET default_transaction_read_only = on; $rotate", 'a read-only session' ])
+	[ "PREPARE p AS SELECT outcome FROM rotate_now(\$1); EXECUTE p('prod/app')", 'a prepared statement' ])
 {
 	my ($sql, $name) = @$case;
 	my $current = $t->labels('prod/app')->{AWSCURRENT};
