@@ -67,14 +67,16 @@ CREATE INDEX rotate_run_verifier ON @extschema@.rotate_run (role_oid, verifier_h
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rotate_registration', '');
 
+-- PUBLIC gets nothing, whatever default privileges say
 REVOKE ALL ON @extschema@.rotate_registration, @extschema@.rotate_run FROM PUBLIC;
+REVOKE ALL ON SEQUENCE @extschema@.rotate_run_run_id_seq FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.rotate_register(
 	secret text,
 	role text DEFAULT NULL,
 	strategy text DEFAULT 'single',
 	password_length integer DEFAULT 32,
-	exclude_characters text DEFAULT ':/@"''\',
+	exclude_characters text DEFAULT E':/@"''\\', -- also with standard_conforming_strings = off
 	login_host text DEFAULT NULL,
 	allow_plaintext_login boolean DEFAULT false,
 	allow_privileged boolean DEFAULT false,

@@ -25,7 +25,7 @@ find_unfinished(const StoreScope *scope, const char *secret, const char *source,
 	store_add_text(&args, secret);
 	if (store_execute(
 			scope,
-			"SELECT attempt, created_version_id, source LIKE 'rotate\\_event%' FROM %s.rotate_run "
+			"SELECT attempt, created_version_id, starts_with(source, 'rotate_event') FROM %s.rotate_run "
 			"WHERE secret = $1 AND run_id = (SELECT max(run_id) FROM %s.rotate_run WHERE secret = $1) "
 			"AND (outcome = 'interrupted' OR (outcome = 'failed' AND retry_at IS NOT NULL))",
 			&args, SPI_OK_SELECT) == 0)

@@ -60,6 +60,22 @@ is($call->finish->{stdout}, 'rotated', 'it ends');
 is($waiting->finish->{stdout}, 'rotated', 'and the other database has its turn, knowing the password by AWSCURRENT');
 consistent('two databases');
 
+# In a database with a setting of long ago, and with everything for everybody
+$t->sql('CREATE DATABASE odd');
+$t->sql('ALTER DATABASE odd SET standard_conforming_strings = off');
+$t->sql("ALTER DEFAULT PRIVILEGES GRANT ALL ON $_ TO PUBLIC", database => 'odd') foreach qw(TABLES SEQUENCES FUNCTIONS);
+my ($status, $out, $err) = $t->psql('CREATE EXTENSION rotate_ext', database => 'odd');
+is("$status$err", '0', 'CREATE EXTENSION with standard_conforming_strings = off');
+my $defaults = "SET standard_conforming_strings = on; SELECT pg_get_function_arguments('rotate_register'::regproc)";
+is($t->sql($defaults, database => 'odd'), $t->sql($defaults), 'makes the functions as elsewhere');
+is($t->sql("SELECT count(*) FROM (SELECT relacl FROM pg_class WHERE relname ~ '^rotate_' UNION ALL "
+		. "SELECT proacl FROM pg_proc WHERE proname ~ '^rotate_') o (acl), aclexplode(acl) a WHERE a.grantee = 0", database => 'odd'),
+	'0', 'and default privileges grant nothing to PUBLIC');
+$t->add('odd');
+$t->sql("SELECT rotate_register('prod/odd')", database => 'odd');
+is($t->sql("SELECT outcome FROM rotate_now('prod/odd')", database => 'odd'), 'rotated', 'a secret rotates there');
+unlike($t->server_log, qr/nonstandard use/, 'none of our statements depends on that setting');
+
 # Its schema
 ($call, $rule) = pause('other', $SCHEMA);
 $t->error_is('ALTER EXTENSION rotate_ext SET SCHEMA public', { sqlstate => '0A000' },
