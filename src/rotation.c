@@ -371,6 +371,11 @@ explain_cancel(ErrorData *error, bool timed_out)
 	else if (timed_out)
 		error->message =
 			psprintf("the run took longer than rotate_ext.worker_timeout (%d ms)", rotate_worker_timeout);
+	else
+	{
+		error->message = "canceling the run due to user request";
+		error->hint = "Running it again is safe.";
+	}
 }
 
 /* Wipe what is secret: the process may live on for a while, to be heard. */
