@@ -172,13 +172,13 @@ rotate_worker_main(Datum main_arg)
 
 	CurrentResourceOwner = ResourceOwnerCreate(NULL, "rotation worker");
 	segment = dsm_attach(DatumGetUInt32(main_arg));
+	/* the caller has gone, and its order with it */
 	if (segment == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("could not attach to the order of the rotation")));
+		return;
 	dsm_pin_mapping(segment);
 	shared = dsm_segment_address(segment);
-	if (pg_atomic_exchange_u32(&shared->attached, 1) == 0)
-		dsm_unpin_segment(dsm_segment_handle(segment));
+	if (pg_atomic_exchange_u32(&shared->taken, 1) != 0)
+		return;
 
 	order = MemoryContextAlloc(TopMemoryContext, sizeof(RotationOrder));
 	*order = shared->order;

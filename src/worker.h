@@ -26,8 +26,8 @@
 typedef struct WorkerSegment
 {
 	Oid database;
-	pg_atomic_uint32 attached;         /* set by the worker, which unpins the segment then */
-	RotationOrder order;               /* wiped by the worker */
+	pg_atomic_uint32 taken; /* by the worker, or back by its caller: the order is the first one's */
+	RotationOrder order;    /* wiped by the worker */
 	char queue[FLEXIBLE_ARRAY_MEMBER]; /* shm_mq, MAXALIGNed */
 } WorkerSegment;
 
@@ -40,7 +40,8 @@ typedef struct WorkerSegment
  * for first.  Raises the worker's error as it was raised there;
  * ERRCODE_INSUFFICIENT_RESOURCES where no worker slot comes free within
  * rotate_ext.start_timeout; ERRCODE_INTERNAL_ERROR where the worker ended without an
- * answer.  A cancelled or terminated caller leaves the worker to finish.
+ * answer.  A cancelled or terminated caller leaves the worker to finish; where
+ * there is no worker yet, the order goes with the caller.
  */
 extern RotationResult *worker_perform(const RotationOrder *order, Oid roleid);
 

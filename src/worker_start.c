@@ -3,9 +3,9 @@
  * worker_start.c
  *	  The caller's side: start a rotation worker and wait for its answer.
  *
- * A caller may go away at any moment; the worker then finishes alone.  So that
- * it finds its order even if that happens before it attaches, the segment is
- * pinned until then.
+ * A caller may go away at any moment; the worker then finishes alone.  Where no
+ * worker has taken the order yet, it is withdrawn: nothing has begun, and an order
+ * that outlived its caller would stay for ever where no worker can be started.
  *
  * src/worker_start.c
  *
@@ -38,6 +38,16 @@ struct WorkerCall
 	shm_mq_handle *receiver;
 };
 
+/* The caller leaves the segment.  An order that nobody has taken yet is nobody's any more. */
+static void
+withdraw_order(dsm_segment *segment, Datum arg)
+{
+	WorkerSegment *shared = dsm_segment_address(segment);
+
+	if (pg_atomic_exchange_u32(&shared->taken, 1) == 0)
+		explicit_bzero(&shared->order, sizeof(shared->order));
+}
+
 static dsm_segment *
 make_segment(const RotationOrder *order, Oid database)
 {
@@ -45,27 +55,16 @@ make_segment(const RotationOrder *order, Oid database)
 	WorkerSegment *shared = dsm_segment_address(segment);
 	shm_mq *queue;
 
+	pg_atomic_init_u32(&shared->taken, 0);
+	on_dsm_detach(segment, withdraw_order, (Datum) 0);
 	shared->database = database;
-	pg_atomic_init_u32(&shared->attached, 0);
 	shared->order = *order;
 	queue = shm_mq_create((char *) shared + WORKER_QUEUE_OFFSET, WORKER_QUEUE_SIZE);
 	shm_mq_set_receiver(queue, MyProc);
 	return segment;
 }
 
-/* No worker is coming for the order any more: wipe it, and do not keep the segment for one. */
-static void
-withdraw_order(dsm_segment *segment)
-{
-	WorkerSegment *shared = dsm_segment_address(segment);
-
-	if (pg_atomic_exchange_u32(&shared->attached, 1) != 0)
-		return;
-	explicit_bzero(&shared->order, sizeof(shared->order));
-	dsm_unpin_segment(dsm_segment_handle(segment));
-}
-
-/* Pinned before the worker can look for it, and not left pinned where there is none. */
+/* False: all worker slots are in use. */
 static bool
 register_worker(dsm_segment *segment, BackgroundWorkerHandle **handle)
 {
@@ -86,11 +85,7 @@ register_worker(dsm_segment *segment, BackgroundWorkerHandle **handle)
 	worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
 	worker.bgw_notify_pid = MyProcPid;
 
-	dsm_pin_segment(segment);
-	if (RegisterDynamicBackgroundWorker(&worker, handle))
-		return true;
-	dsm_unpin_segment(dsm_segment_handle(segment));
-	return false;
+	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
 static void
@@ -130,13 +125,10 @@ receive_answer(dsm_segment *segment, BackgroundWorkerHandle *handle)
 	void *data;
 
 	if (shm_mq_receive(receiver, &length, &data, false) != SHM_MQ_SUCCESS)
-	{
-		withdraw_order(segment);
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_INTERNAL_ERROR), errmsg("the rotation worker ended without an answer"),
 			 errhint("Look at the server's log and at rotate_history. Running the rotation again is safe.")));
-	}
 	return worker_message_read(data, length);
 }
 
@@ -156,19 +148,7 @@ worker_perform(const RotationOrder *order, Oid roleid)
 	}
 
 	segment = make_segment(order, MyDatabaseId);
-	PG_TRY();
-	{
-		start_worker(segment, &handle);
-	}
-	PG_CATCH();
-	{
-		WorkerSegment *shared = dsm_segment_address(segment);
-
-		explicit_bzero(&shared->order, sizeof(shared->order));
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-
+	start_worker(segment, &handle);
 	result = receive_answer(segment, handle);
 	dsm_detach(segment);
 	if (OidIsValid(roleid))
@@ -212,10 +192,6 @@ worker_poll(WorkerCall *call, const char **answer, Size *length)
 void
 worker_end(WorkerCall *call)
 {
-	pid_t pid;
-
-	if (GetBackgroundWorkerPid(call->handle, &pid) == BGWH_STOPPED)
-		withdraw_order(call->segment);
 	shm_mq_detach(call->receiver);
 	dsm_detach(call->segment);
 	pfree(call->handle);
