@@ -254,8 +254,12 @@ static void
 start_lister(Launcher *launcher, TimestampTz now)
 {
 	RotationOrder *order = MemoryContextAllocZero(launcher->round, sizeof(RotationOrder));
+	const Oid before = launcher->database;
 
 	find_database(launcher);
+	/* what it has not looked after until now is looked at as after a start */
+	if (launcher->database != before || launcher->state == LAUNCHER_OTHER_VERSION)
+		launcher->since = now;
 	if (!OidIsValid(launcher->database))
 	{
 		launcher->must_list = false;

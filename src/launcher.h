@@ -39,12 +39,15 @@ extern void launcher_wake_at_commit(void);
 extern void launcher_wake_at_exit(int code, Datum arg);
 
 /*
- * Does the launcher look after this database, now or as soon as it runs
- * again?
+ * Does the launcher look after the present database, now or as soon as it runs
+ * again, or learns that there is one of that name?  Needs a transaction.
  */
-extern bool launcher_looks_after(Oid database);
+extern bool launcher_looks_after(void);
 
-/* Why the launcher does not look after the present database, for people; NULL: it does. palloc'd. */
+/*
+ * Why the launcher does not look after the present database, for people; NULL:
+ * it does.  palloc'd.  Needs a transaction.
+ */
 extern char *launcher_problem(void);
 
 /* What keeps it from working; the launcher's own to set. */

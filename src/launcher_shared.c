@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "commands/dbcommands.h" /* get_database_name(); from 19 in lsyscache.h */
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
@@ -18,6 +19,7 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
+#include "utils/lsyscache.h"
 
 #include "guc.h"
 #include "launcher.h"
@@ -170,17 +172,26 @@ launcher_wake_at_commit(void)
 	wake_at_commit = true;
 }
 
-bool
-launcher_looks_after(Oid database)
+/* Is the present database rotate_ext.database?  By its name: one that was made anew has another oid. */
+static bool
+is_in_its_database(void)
 {
-	bool result;
+	char *name = get_database_name(MyDatabaseId);
+
+	return name != NULL && strcmp(name, rotate_database) == 0;
+}
+
+bool
+launcher_looks_after(void)
+{
+	bool other_version;
 
 	if (shared == NULL)
 		return false;
 	SpinLockAcquire(&shared->mutex);
-	result = shared->database == database && shared->state != LAUNCHER_OTHER_VERSION;
+	other_version = shared->database == MyDatabaseId && shared->state == LAUNCHER_OTHER_VERSION;
 	SpinLockRelease(&shared->mutex);
-	return result;
+	return !other_version && is_in_its_database();
 }
 
 char *
@@ -198,6 +209,12 @@ launcher_problem(void)
 
 	if (seen.latch == NULL)
 		return pstrdup("the launcher is not running");
+	if (seen.database != MyDatabaseId && seen.state != LAUNCHER_STARTING && is_in_its_database())
+	{
+		/* restored from a dump, it had no registration made that would have told */
+		launcher_wake();
+		return pstrdup("the launcher has just been told of this database");
+	}
 	if (seen.state == LAUNCHER_NO_DATABASE)
 		return psprintf("database \"%s\" (rotate_ext.database) does not exist", rotate_database);
 	if (seen.database != MyDatabaseId && seen.state != LAUNCHER_STARTING)
@@ -205,7 +222,13 @@ launcher_problem(void)
 	if (seen.state == LAUNCHER_CANNOT_LIST)
 		return pstrdup("the launcher could not read its tables; the server's log says why");
 	if (seen.state == LAUNCHER_OTHER_VERSION)
-		return pstrdup("the server still has the library of another version loaded; restart it");
+	{
+		/* ALTER EXTENSION UPDATE tells nobody */
+		launcher_wake();
+		return pstrdup("the server has version " ROTATE_EXT_VERSION
+					   " of the library loaded, and the extension here is of another; "
+					   "restart the server, or run ALTER EXTENSION rotate_ext UPDATE");
+	}
 	/* an extension that has come since is no problem: its first registration wakes the launcher */
 	if (seen.state == LAUNCHER_STARTING)
 		return pstrdup("the launcher is just starting");

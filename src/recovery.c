@@ -32,17 +32,22 @@
  * interrupted too, the pause grows: what takes the server down must not do so
  * again and again.  What is due since some time ago says since when, so that
  * secrets whose looks fail all the time come after those not looked at yet.
+ *
+ * A run that seems to be still to come is of before the clock was set back, or
+ * of an old primary whose clock is ahead: its times say nothing here.
  */
 static TimestampTz
 find_due_time(const LastRun *run, bool busy, TimestampTz since, TimestampTz now)
 {
 	if (busy)
 		return TimestampTzPlusMilliseconds(now, BUSY_MS);
+	if (run->started_at > now || run->looked_at > now)
+		return since;
 	if (run->run_id != 0 && run->unfinished)
-		return run->attempt <= 1 ? Min(run->started_at, now)
+		return run->attempt <= 1 ? run->started_at
 								 : TimestampTzPlusMilliseconds(run->started_at,
 															   retry_delay_ms(RETRY_SOON, run->attempt, 0));
-	if (run->run_id == 0 || run->started_at < since)
+	if (run->looked_at < since)
 		return since;
 	return run->retry_at;
 }
@@ -59,10 +64,11 @@ compare_due_times(const ListCell *a, const ListCell *b)
 static void
 list_due(TimestampTz since, RotationResult *result)
 {
+	List *runs = store_list_last_runs(identity_system());
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell *cell;
 
-	foreach (cell, store_list_last_runs(identity_system()))
+	foreach (cell, runs)
 	{
 		const LastRun *run = lfirst(cell);
 		bool busy = turn_is_taken(run->role_oid);

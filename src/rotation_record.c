@@ -63,6 +63,7 @@ rotation_begin_record(Rotation *rotation)
 	rotation->run_id = start.run_id;
 	rotation->attempt = start.attempt;
 	rotation->begun = start.begun;
+	rotation->owed_at = start.owed_at;
 }
 
 /* May AWSCURRENT not be what logs in? */
@@ -99,7 +100,33 @@ saw_old_labels(const Rotation *rotation)
 	return result;
 }
 
-/* When the launcher is to look at the secret again, after this run; 0: it need not. */
+static bool
+is_looked_after(void)
+{
+	bool result;
+
+	rotation_begin();
+	result = launcher_looks_after();
+	rotation_commit();
+	return result;
+}
+
+/*
+ * Has the run done what the launcher was to look at the secret for?  A call that
+ * failed has not, whatever it was refused for; nor has one that succeeded and
+ * left the role without AWSCURRENT's password, as rotate_abandon() and the
+ * service's steps may.
+ */
+static bool
+takes_place_of_look(const Rotation *rotation, const ErrorData *error)
+{
+	const RotationFacts *facts = &rotation->facts;
+
+	return rotation->order->operation == OPERATION_RECOVER ||
+		   (error == NULL && (facts->move == MOVE_SUCCEEDED || facts->role_has[VERSION_CURRENT]));
+}
+
+/* When the launcher is to look at the secret again, because of this run; 0: it need not. */
 static TimestampTz
 plan_retry(const Rotation *rotation, const ErrorData *error)
 {
@@ -108,8 +135,6 @@ plan_retry(const Rotation *rotation, const ErrorData *error)
 	RetryClass class;
 	long delay;
 
-	if (!launcher_looks_after(MyDatabaseId))
-		return 0;
 	if (error == NULL)
 		return strcmp(rotation->result->outcome, "repaired") == 0 || saw_old_labels(rotation)
 				   ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_AGAIN_MS)
@@ -135,13 +160,18 @@ void
 rotation_end_record(Rotation *rotation, const ErrorData *error)
 {
 	RunEnd end = {.lockout_us = rotation->lockout_ended ? rotation->lockout_us : -1};
+	TimestampTz planned = 0;
 	RoleState role;
 	bool found;
 
 	if (rotation->run_id == 0)
 		return;
 
-	end.retry_at = plan_retry(rotation, error);
+	if (is_looked_after())
+	{
+		planned = plan_retry(rotation, error);
+		end.retry_at = planned != 0 || takes_place_of_look(rotation, error) ? planned : rotation->owed_at;
+	}
 	end.outcome = error ? "failed" : rotation->result->outcome;
 	end.version_id = rotation->result->version_id;
 	end.phases = psprintf("[%s]", rotation->phases.data);
@@ -157,8 +187,7 @@ rotation_end_record(Rotation *rotation, const ErrorData *error)
 	store_end_run(rotation->run_id, &end, found && role.has_password ? role.verifier_hash : NULL);
 	rotation_commit();
 
-	if (error != NULL && end.retry_at != 0 && rotation->order->operation != OPERATION_RECOVER)
+	if (error != NULL && planned != 0 && rotation->order->operation != OPERATION_RECOVER)
 		rotation_notice(rotation->result, NOTICE,
-						psprintf("the launcher tries again at %s", timestamptz_to_str(end.retry_at)), NULL,
-						NULL);
+						psprintf("the launcher tries again at %s", timestamptz_to_str(planned)), NULL, NULL);
 }

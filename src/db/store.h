@@ -62,6 +62,7 @@ typedef struct RunStart
 	int64 run_id;
 	int attempt; /* from 1; the launcher's: one more than that of the run that it follows up */
 	char *begun; /* the version whose rotation that run had begun, and this one is to finish; or NULL */
+	TimestampTz owed_at; /* when the launcher is to look at the secret because of that run; 0: it need not */
 } RunStart;
 
 /* The latest run of a registered secret; run_id 0: there was none. */
@@ -73,7 +74,8 @@ typedef struct LastRun
 	int attempt;
 	bool unfinished; /* its end is not recorded: it runs, or it was interrupted */
 	TimestampTz started_at;
-	TimestampTz retry_at; /* 0: never */
+	TimestampTz looked_at; /* when the latest one that looks at everything began; 0: never */
+	TimestampTz retry_at;  /* 0: never */
 } LastRun;
 
 /* rotate_run.source of what the launcher has started, and of rotate_rollback(). */

@@ -25,10 +25,15 @@ find_unfinished(const StoreScope *scope, const char *secret, const char *source,
 	store_add_text(&args, secret);
 	if (store_execute(
 			scope,
-			"SELECT attempt, created_version_id, starts_with(source, 'rotate_event') FROM %s.rotate_run "
+			"SELECT attempt, created_version_id, starts_with(source, 'rotate_event'), "
+			"COALESCE(retry_at, clock_timestamp()), outcome IN ('interrupted', 'failed') FROM %s.rotate_run "
 			"WHERE secret = $1 AND run_id = (SELECT max(run_id) FROM %s.rotate_run WHERE secret = $1) "
-			"AND (outcome = 'interrupted' OR (outcome = 'failed' AND retry_at IS NOT NULL))",
+			"AND (outcome = 'interrupted' OR retry_at IS NOT NULL)",
 			&args, SPI_OK_SELECT) == 0)
+		return;
+
+	start->owed_at = DatumGetTimestampTz(store_datum(0, 4));
+	if (!DatumGetBool(store_datum(0, 5)))
 		return;
 
 	/* who calls a function begins anew, also what was tried often */
@@ -49,6 +54,7 @@ store_begin_run(const char *secret, const Registration *registration, const char
 
 	start->attempt = 1;
 	start->begun = NULL;
+	start->owed_at = 0;
 	store_begin(&scope);
 	if (registration != NULL)
 	{
@@ -270,6 +276,15 @@ store_is_unrecorded_move(const char *arn, const char *version_id)
 		&args);
 }
 
+/* 0: it is infinite. */
+static TimestampTz
+get_time(uint64 row, int column)
+{
+	TimestampTz time = DatumGetTimestampTz(store_datum(row, column));
+
+	return TIMESTAMP_NOT_FINITE(time) ? 0 : time;
+}
+
 List *
 store_list_last_runs(const char *system_identifier)
 {
@@ -281,14 +296,19 @@ store_list_last_runs(const char *system_identifier)
 
 	store_begin(&scope);
 	store_add_text(&args, system_identifier);
-	nrows =
-		store_execute(&scope,
-					  "SELECT r.secret, r.role_oid, h.run_id, h.attempt, h.outcome IS NULL, h.started_at, "
-					  "COALESCE(h.retry_at, '-infinity') FROM %s.rotate_registration r "
-					  "LEFT JOIN LATERAL (SELECT * FROM %s.rotate_run u WHERE u.secret = r.secret "
-					  "ORDER BY u.run_id DESC LIMIT 1) h ON true "
-					  "WHERE r.system_identifier = $1",
-					  &args, SPI_OK_SELECT);
+	nrows = store_execute(
+		&scope,
+		"SELECT r.secret, r.role_oid, h.run_id, h.attempt, h.outcome IS NULL, h.started_at, "
+		"COALESCE(h.retry_at, '-infinity'), COALESCE(l.started_at, '-infinity') "
+		"FROM %s.rotate_registration r "
+		"LEFT JOIN LATERAL (SELECT * FROM %s.rotate_run u WHERE u.secret = r.secret "
+		"ORDER BY u.run_id DESC LIMIT 1) h ON true "
+		"LEFT JOIN LATERAL (SELECT u.started_at FROM %s.rotate_run u WHERE u.secret = r.secret "
+		"AND (u.source = '" STORE_SOURCE_LAUNCHER "' OR (u.source IN ('rotate_now', '" STORE_SOURCE_ROLLBACK
+		"') AND u.outcome NOT IN ('failed', 'interrupted'))) "
+		"ORDER BY u.run_id DESC LIMIT 1) l ON true "
+		"WHERE r.system_identifier = $1",
+		&args, SPI_OK_SELECT);
 	for (row = 0; row < nrows; row++)
 	{
 		MemoryContext spi = MemoryContextSwitchTo(scope.caller);
@@ -302,9 +322,8 @@ store_list_last_runs(const char *system_identifier)
 			run->attempt = DatumGetInt32(store_datum(row, 4));
 			run->unfinished = DatumGetBool(store_datum(row, 5));
 			run->started_at = DatumGetTimestampTz(store_datum(row, 6));
-			run->retry_at = DatumGetTimestampTz(store_datum(row, 7));
-			if (TIMESTAMP_NOT_FINITE(run->retry_at))
-				run->retry_at = 0;
+			run->retry_at = get_time(row, 7);
+			run->looked_at = get_time(row, 8);
 		}
 		runs = lappend(runs, run);
 		MemoryContextSwitchTo(spi);

@@ -1,0 +1,182 @@
+# 059_due_looks.pl
+#	  What the launcher was to look at stays due until something has really looked:
+#	  a call that is refused or fails does not take its place, nor does a clock that
+#	  is wrong; and a database that it comes to look after is looked at from the start.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use RotateTest;
+use Test::More;
+
+my $t = RotateTest->new(conf => "shared_preload_libraries = 'rotate_ext'\nrotate_ext.max_attempts = 1\n"
+	  . "rotate_ext.request_timeout = 500");
+my $emulator = $t->emulator;
+$t->wait_for('SELECT rotate_recovery()', 'on');
+
+# add(NAME): registered, looked at and rotated once.
+sub add
+{
+	my $name = shift;
+	$t->add($name);
+	$t->sql("SELECT rotate_register('prod/$name')");
+	$t->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE secret = 'prod/$name' AND outcome IS NOT NULL");
+	$t->sql("SELECT rotate_now('prod/$name')");
+	return;
+}
+
+# lose(NAME): what a failover without the last commits does to its role.
+sub lose
+{
+	my $name = shift;
+	$t->set_password($name, $t->password("prod/$name", 'AWSPREVIOUS'));
+	return;
+}
+
+sub last_run { return $t->row("SELECT * FROM rotate_history WHERE secret = 'prod/$_[0]' ORDER BY run_id DESC LIMIT 1"); }
+
+# looked(NAME, AFTER, OUTCOME): the launcher looks at it after that run.
+sub looked
+{
+	my ($name, $after, $outcome) = @_;
+	return $t->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE secret = 'prod/$name' AND source = 'launcher' "
+		  . "AND run_id > $after AND outcome " . (defined $outcome ? "= '$outcome'" : 'IS NOT NULL'));
+}
+
+# due(NAME): what is planned becomes due.
+sub due
+{
+	my $name = shift;
+	$t->sql("UPDATE rotate_run SET retry_at = now() WHERE retry_at IS NOT NULL AND run_id = "
+		  . "(SELECT max(run_id) FROM rotate_run WHERE secret = 'prod/$name')");
+	$t->reload;
+	return;
+}
+
+sub repaired
+{
+	my ($name, $after) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok(looked($name, $after, 'repaired'), 'so the launcher repairs');
+	ok($t->can_login($name, $t->password("prod/$name")), 'and AWSCURRENT logs in');
+	return;
+}
+
+# Calls that fail while a look is due, each in its own way
+add('app');
+lose('app');
+my $last = last_run('app')->{run_id};
+$emulator->fault(action => 'error', type => 'LimitExceededException', message => 'x', operation => 'DescribeSecret');
+$t->restart;
+looked('app', $last, 'failed');
+my $look = last_run('app');
+ok(defined $look->{retry_at}, 'a look that failed is made again');
+$emulator->fault(action => 'error', status => 503, operation => 'DescribeSecret', times => 4);
+my $event = sprintf('{"Step": "testSecret", "SecretId": "prod/app", "ClientRequestToken": "%s"}', 'x' x 32);
+foreach my $sql ("rotate_now('prod/app')", "rotate_abandon('prod/app')", "rotate_event('$event')", "rotate_rollback('prod/app')")
+{
+	my ($status, $out, $err) = $t->psql("SELECT $sql");
+	isnt($status, 0, "$sql fails");
+	unlike($err, qr/NOTICE/, 'and will not be tried again');
+	is(last_run('app')->{retry_at}, $look->{retry_at}, 'but the look is due as before');
+}
+$last = last_run('app')->{run_id};
+due('app');
+repaired('app', $last);
+
+# One that succeeds, and leaves the role without AWSCURRENT's password
+lose('app');
+$last = last_run('app')->{run_id};
+$emulator->fault(action => 'error', type => 'LimitExceededException', message => 'x', operation => 'DescribeSecret');
+$t->restart;
+looked('app', $last, 'failed');
+$emulator->control('/versions', secret => 'prod/app', string => '{"not": "a login"}', stages => ['AWSPENDING']);
+is($t->sql("SELECT outcome FROM rotate_abandon('prod/app')"), 'abandoned', 'a version is given up');
+$last = last_run('app')->{run_id};
+due('app');
+repaired('app', $last);
+is(last_run('app')->{outcome}, 'repaired', 'and that is the end of it') or diag(explain(last_run('app')));
+
+# One that is refused because of what the launcher is to finish
+my $rule = $emulator->fault(action => 'hang', operation => 'UpdateSecretVersionStage', times => 0);
+is($t->sql_error("SELECT rotate_now('prod/app')")->{sqlstate}, '08007', 'a move without an answer');
+is($t->sql_error("SELECT rotate_abandon('prod/app')")->{sqlstate}, '55000', 'rotate_abandon() is refused: the role has that password');
+$last = last_run('app')->{run_id};
+$emulator->clear_faults;
+ok(looked('app', $last, 'completed'), 'the launcher finishes the rotation all the same');
+ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
+
+# One that fails after the start, before the launcher has got there
+add('second');
+lose('second');
+$t->set('rotate_ext.max_workers' => 1, 'rotate_ext.request_timeout' => 10000);
+$rule = $emulator->fault(action => 'pause', operation => 'DescribeSecret');
+$last = last_run('second')->{run_id};
+$t->restart;
+$emulator->wait_for_fault($rule);
+is(last_run('app')->{outcome}, undef, 'after a start the launcher is still at another secret');
+$emulator->fault(action => 'error', status => 503, operation => 'DescribeSecret');
+isnt($t->sql_error("SELECT rotate_now('prod/second')"), undef, 'when a rotation fails that had begun nothing');
+is(last_run('second')->{retry_at}, undef, 'and is not tried again');
+$emulator->clear_faults;
+repaired('second', $last);
+$t->set('rotate_ext.max_workers' => undef, 'rotate_ext.request_timeout' => 500);
+
+# The clock was ahead, and is right again: as the rows of that time show it
+lose('second');
+$t->sql("UPDATE rotate_run SET started_at = now() + interval '1 hour' WHERE run_id = "
+	  . "(SELECT max(run_id) FROM rotate_run WHERE secret = 'prod/second')");
+$last = last_run('second')->{run_id};
+$t->restart;
+repaired('second', $last);
+foreach my $source ('launcher', 'rotate_now')
+{
+	$last = last_run('second')->{run_id};
+	$t->sql("UPDATE rotate_run SET outcome = 'failed', source = '$source', started_at = now() + interval '1 hour', "
+		  . "retry_at = now() + interval '1 hour 2 seconds' WHERE run_id = $last");
+	$t->reload;
+	ok(looked('second', $last), "what the $source was to be followed by in two seconds does not wait for an hour");
+}
+$last = last_run('second')->{run_id};
+$t->reload;
+is(last_run('second')->{run_id}, $last, 'and once is enough');
+
+# A database that it comes to look after
+$t->sql('CREATE DATABASE other');
+$t->sql('CREATE EXTENSION rotate_ext', database => 'other');
+$t->add('elsewhere');
+$t->sql("SELECT rotate_register('prod/elsewhere')", database => 'other');
+$t->sql("SELECT rotate_now('prod/elsewhere')", database => 'other');
+$t->set_password('elsewhere', $t->password('prod/elsewhere', 'AWSPREVIOUS'));
+$t->set('rotate_ext.database' => 'other');
+ok($t->node->poll_query_until('other', "SELECT count(*) = 1 FROM rotate_history WHERE outcome = 'repaired'"),
+	'rotate_ext.database is another one: what is there is looked at');
+
+# Dropped, and restored from a dump, which registers nothing and so wakes nobody
+my $row = RotateTest::literal($t->sql('SELECT to_json(r) FROM rotate_registration r', database => 'other'));
+sub restore
+{
+	$t->sql('DROP DATABASE other');
+	$t->sql('CREATE DATABASE other');
+	$t->sql('CREATE EXTENSION rotate_ext', database => 'other');
+	$t->sql("INSERT INTO rotate_registration SELECT * FROM json_populate_record(NULL::rotate_registration, $row)",
+		database => 'other');
+	return;
+}
+restore();
+like($t->sql('SELECT recovery FROM rotate_status', database => 'other'), qr/^(?:on|off: the launcher has just been told of this database)$/,
+	'dropped and restored, rotate_status tells the launcher');
+ok($t->node->poll_query_until('other', "SELECT recovery = 'on' FROM rotate_status"), 'which looks after it');
+ok($t->node->poll_query_until('other', "SELECT count(*) = 1 FROM rotate_history WHERE source = 'launcher'"), 'at once');
+restore();
+$emulator->fault(action => 'error', status => 503, when => 'after', operation => 'PutSecretValue');
+my ($status, $out, $err) = $t->psql("SELECT rotate_now('prod/elsewhere')", database => 'other');
+like($err, qr/NOTICE:  00000: the launcher tries again at /, 'a rotation that fails there before that is followed up');
+ok($t->node->poll_query_until('other', "SELECT count(*) = 1 FROM rotate_history WHERE outcome = 'completed' AND source = 'launcher'"),
+	'and completed');
+ok($t->can_login('elsewhere', $t->password('prod/elsewhere')), 'AWSCURRENT logs in');
+
+$t->stop;
+done_testing();
