@@ -69,6 +69,7 @@ register_first(Rotation *rotation)
 						errhint("Register it with rotate_register('%s').", secret)));
 
 	rotation_begin_record(rotation);
+	rotation_check_time();
 	rotation->client = sm_open(region_of(secret));
 	rotation_register(rotation);
 	if (rotation->order->dry_run)
@@ -123,6 +124,7 @@ open_run(Rotation *rotation)
 					 rotation->order->secret),
 				 errhint("Try again.")));
 		rotation_begin_record(rotation);
+		rotation_check_time();
 	}
 	rotation_begin();
 	identity_check(rotation->registration);

@@ -118,6 +118,35 @@ put_pending(Rotation *rotation, const char *version_id, const char *text, size_t
 	return call;
 }
 
+/* Put the value there, with its id on record before it is. */
+static void
+put_and_adopt_pending(Rotation *rotation, char *version_id, const char *text, size_t length)
+{
+	SmCall *call;
+
+	rotation_begin();
+	store_run_creates(rotation->run_id, version_id);
+	rotation_commit();
+	rotation_check_time();
+	rotation->begun = pstrdup(version_id);
+
+	call = put_pending(rotation, version_id, text, length);
+	if (!call->ok)
+	{
+		/* what somebody else has put there is not ours */
+		if (!call->error.maybe_applied)
+		{
+			rotation_begin();
+			store_run_creates(rotation->run_id, NULL);
+			rotation_commit();
+			rotation->begun = NULL;
+		}
+		sm_ereport(call, ROTATION_SECRET(rotation));
+	}
+	sm_call_free(call);
+	adopt_pending(rotation, text, length, version_id);
+}
+
 static void
 create_pending(Rotation *rotation)
 {
@@ -125,7 +154,6 @@ create_pending(Rotation *rotation)
 	char *version_id;
 	char *text;
 	size_t length;
-	SmCall *call;
 
 	need_random_password(rotation);
 	if (secret_password_status(rotation->random_password, rotation->random_length) != SECRET_VALUE_OK)
@@ -150,28 +178,15 @@ create_pending(Rotation *rotation)
 				 errhint("Register the secret with a shorter password_length, or take something out of its "
 						 "value.")));
 
-	rotation_begin();
-	store_run_creates(rotation->run_id, version_id);
-	rotation_commit();
-	rotation->begun = pstrdup(version_id);
-
-	call = put_pending(rotation, version_id, text, length);
-	if (!call->ok)
+	PG_TRY();
+	{
+		put_and_adopt_pending(rotation, version_id, text, length);
+	}
+	PG_FINALLY();
 	{
 		secret_text_free(text, length);
-		/* what somebody else has put there is not ours */
-		if (!call->error.maybe_applied)
-		{
-			rotation_begin();
-			store_run_creates(rotation->run_id, NULL);
-			rotation_commit();
-			rotation->begun = NULL;
-		}
-		sm_ereport(call, ROTATION_SECRET(rotation));
 	}
-	sm_call_free(call);
-	adopt_pending(rotation, text, length, version_id);
-	secret_text_free(text, length);
+	PG_END_TRY();
 }
 
 /* A password checker, or PostgreSQL itself, does not take the password: say whose it is, and what now. */

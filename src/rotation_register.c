@@ -118,8 +118,9 @@ rotation_register(Rotation *rotation)
 {
 	const RegistrationOrder *order = &rotation->order->registration;
 	Registration *registration = palloc0(sizeof(Registration));
+	Version *current = &rotation->versions[VERSION_CURRENT]; /* close_run() wipes it */
 	const char *verb = rotation->verb;
-	SecretValue secret;
+	const SecretValue *secret = &current->secret;
 	RoleState role;
 	bool matches;
 
@@ -128,14 +129,15 @@ rotation_register(Rotation *rotation)
 
 	registration->secret = pstrdup(rotation->order->secret);
 	registration->arn = describe_secret(rotation);
-	get_current(rotation, registration->arn, &secret);
-	find_role(rotation, &secret, &role);
+	get_current(rotation, registration->arn, &current->secret);
+	current->has_secret = true;
+	find_role(rotation, secret, &role);
 
 	registration->role_oid = role.oid;
 	registration->role_name = pstrdup(NameStr(role.name));
 	registration->strategy = "single";
-	registration->host = pstrdup(secret.host);
-	registration->port = secret.port;
+	registration->host = pstrdup(secret->host);
+	registration->port = secret->port;
 	registration->password_length = order->password_length;
 	registration->exclude_characters = pstrdup(order->exclude_characters);
 	if (order->has_login_host)
@@ -151,9 +153,8 @@ rotation_register(Rotation *rotation)
 	rotation->registration = registration;
 	rotation_begin();
 	rotation_check_role(rotation);
-	matches = role_password_matches(role.oid, secret.password);
+	matches = role_password_matches(role.oid, secret->password);
 	rotation_commit();
-	secret_value_free(&secret);
 	rotation->verb = verb;
 
 	if (!matches)

@@ -206,6 +206,7 @@ record_target(Rotation *rotation, const char *version_id)
 	rotation_begin();
 	store_run_creates(rotation->run_id, version_id);
 	rotation_commit();
+	rotation_check_time();
 	if (rotation->rollback.target == NULL)
 		rotation->rollback.begun = rotation->begun;
 	rotation->rollback.target = pstrdup(version_id);
