@@ -219,8 +219,7 @@ is_refused_password(const ErrorData *error)
 
 /*
  * One transaction that writes a password and the hash of its verifier.  A
- * synchronous standby's answer is waited for as the server is set up; where the
- * server does not even wait for its own disk, this commit does.
+ * synchronous standby's answer is waited for as the server is set up.
  */
 static bool
 set_password_once(Rotation *rotation, VersionRef ref, RoleVerifier **old)
@@ -233,9 +232,6 @@ set_password_once(Rotation *rotation, VersionRef ref, RoleVerifier **old)
 	PG_TRY();
 	{
 		rotation_begin();
-		if (synchronous_commit < SYNCHRONOUS_COMMIT_LOCAL_FLUSH)
-			(void) set_config_option("synchronous_commit", "local", PGC_SUSET, PGC_S_SESSION,
-									 GUC_ACTION_LOCAL, true, 0, false);
 		store_run_lock(rotation->run_id);
 		MemoryContextSwitchTo(rotation->context);
 		*old = role_set_password(&rotation->role, version->secret.password, hash);

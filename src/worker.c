@@ -108,6 +108,9 @@ connect_database(Oid database)
 		if (kept[i] != NULL)
 			set_option(server_settings[i], kept[i]);
 	}
+	/* what is on record here, and the password, must outlive a crash as what Secrets Manager was told does */
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_LOCAL_FLUSH)
+		set_option("synchronous_commit", "local");
 	CommitTransactionCommand();
 }
 

@@ -49,6 +49,10 @@ like(PostgreSQL::Test::Utils::slurp_file("/proc/$pid/limits"), qr/^Max core file
 is((stat "/proc/$pid/environ")[4], 0, 'nor is it dumpable: its files in /proc are root\'s');
 ok(!open(my $environ, '<', "/proc/$pid/environ"), 'so that another process of its user cannot read its memory');
 
+# What explains the password is written with it, and not a moment later.
+is($t->sql("SELECT a.xmin = r.xmin FROM pg_authid a, rotate_run r WHERE a.rolname = 'app' AND r.outcome IS NULL"), 't',
+	'the password and its place in rotate_run are of one transaction');
+
 # The change of the password is on disk as soon as it is seen, although
 # synchronous_commit is off: or a crash would take it back behind AWSCURRENT's move.
 my $pending = $t->password('prod/app', 'AWSPENDING');
@@ -61,6 +65,18 @@ is($t->password('prod/app'), $pending, 'and the move that was under way has reac
 is($t->row("SELECT state FROM rotate_status")->{state}, 'interrupted', 'rotate_status says how the run ended');
 is($t->row("SELECT * FROM rotate_now('prod/app')")->{outcome}, 'rotated', 'the next run rotates');
 is(($t->history('prod/app'))[-2]{outcome}, 'interrupted', 'and records that the one before was interrupted');
+consistent('AWSCURRENT logs in');
+
+# So is whose version was made: or after a crash it would be somebody else's.
+($call, $rule) = pause('PutSecretValue', when => 'after');
+my $made = $t->labels('prod/app')->{AWSPENDING};
+$t->stop('immediate');
+$emulator->release($rule);
+$call->finish;
+$t->start;
+is($t->sql("SELECT count(*) FROM rotate_run WHERE created_version_id = '$made'"), '1',
+	'a version that was made before the crash is known as ours after it');
+is($t->row("SELECT * FROM rotate_now('prod/app')")->{version_id}, $made, 'the next run goes on with it');
 consistent('AWSCURRENT logs in');
 
 # kill -9 at each call: the server restarts, and the next run finishes the work.
