@@ -305,9 +305,14 @@ set_password(Rotation *rotation, VersionRef ref)
 		return;
 	}
 
-	if (rotation->old_verifier != NULL)
+	/* of two in a row the way back is to what the role had before the first */
+	if (facts->old_verifier_kept)
+		role_verifier_free(old);
+	else
+	{
 		role_verifier_free(rotation->old_verifier);
-	rotation->old_verifier = old;
+		rotation->old_verifier = old;
+	}
 	rotation->set_version_id = pstrdup(version->id);
 	rotation->restored = false;
 	memcpy(rotation->seen_hash, rotation->set_hash, VERIFIER_HASH_LEN);

@@ -25,8 +25,9 @@
  *	SET_PASSWORD		done: password_changed, role_has[] is worked out again,
  *						every LOGIN_PROVED is forgotten, and the LOGIN_FAILED of
  *						the version that was set (no other).  The verifier that
- *						was replaced is kept.  Not done: the run ends with that
- *						error, or the role had changed: observe.
+ *						was replaced is kept, unless old_verifier_kept: then the
+ *						one that is.  Not done: the run ends with that error, or
+ *						the role had changed: observe.
  *	PROVE_LOGIN			LOGIN_PROVED or LOGIN_FAILED.
  *	WAIT_FOR_STANDBYS	STANDBYS_REPLAYED or STANDBYS_TIMED_OUT.
  *	MOVE_CURRENT		names version ids: from the version observed as AWSCURRENT

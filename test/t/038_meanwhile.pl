@@ -89,6 +89,28 @@ still_rotates($t, 'hand', 'with AWSCURRENT\'s password it rotates');
 	$emulator->clear_faults;
 }
 
+# After the first password was set, the pending version gives way to one that does not log in.
+{
+	registered('twice');
+	my $verifier = $t->verifier_of('twice');
+	my $pending = sub {
+		return $emulator->add_version('prod/twice', $t->secret_json('twice', RotateTest::random_password(), @_), 'AWSPENDING');
+	};
+	$pending->();
+	my $pause = $emulator->fault(action => 'pause', operation => 'UpdateSecretVersionStage');
+	$emulator->fault(action => 'access_denied', operation => 'UpdateSecretVersionStage');
+	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/twice')");
+	$emulator->wait_for_fault($pause);
+	ok($t->verifier_of('twice') ne $verifier, 'the password of the pending version is set');
+	$pending->(dbname => 'nowhere');
+	$emulator->release($pause);
+	is($call->finish->{error}{message},
+		'could not prove the login of role "twice" with AWSPENDING: the server reported an error',
+		'the version that took its place does not log in');
+	ok($t->verifier_of('twice') eq $verifier, 'and what comes back is what the role had before both');
+	$emulator->clear_faults;
+}
+
 # An ALTER ROLE that is not committed yet when ours comes.
 foreach my $end (qw(COMMIT ROLLBACK))
 {

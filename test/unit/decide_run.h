@@ -174,7 +174,9 @@ carry_out_set(State *s, RotationAction a, Outcome outcome)
 	else if (memcmp(s->w.replica, s->w.role, sizeof(s->w.role)) == 0)
 		return false; /* would be the same world */
 
-	s->r.old = s->w.role[v->twin];
+	if (!s->r.kept || s->r.set_slot == s->r.seen[VERSION_CURRENT] ||
+		at(&s->w, s->r.set_slot)->twin != v->twin)
+		s->r.old = s->w.role[v->twin];
 	s->r.kept = true;
 	s->r.set_slot = slot;
 	s->w.role[v->twin].password = v->password;
