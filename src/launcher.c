@@ -44,7 +44,7 @@
 #include "worker.h"
 
 /* After so long a worker slot is asked for again: nobody announces a free one. */
-#define SLOT_RETRY_MS 1000
+#define SLOT_RETRY_MS 100
 
 /* A secret that is due at some time. */
 typedef struct PlannedRun

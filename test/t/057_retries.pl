@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 use RotateTest;
 use Test::More;
+use Time::HiRes qw(time);
 
 my $t = RotateTest->new(conf => "shared_preload_libraries = 'rotate_ext'\nrotate_ext.max_attempts = 1\n"
 	  . "rotate_ext.request_timeout = 500");
@@ -189,6 +190,15 @@ is($t->sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'rotate_e
 $emulator->clear_faults;
 ok($t->wait_for("SELECT count(DISTINCT secret) = 6 FROM rotate_history WHERE secret LIKE 'prod/many%' AND outcome IS NOT NULL "
 			. 'AND started_at > pg_postmaster_start_time()'), 'in the end all of them');
+
+# More than worker slots: one is the server's own, one the launcher's
+$t->node->append_conf('postgresql.conf', 'max_worker_processes = 3');
+my $start = time;
+$t->restart;
+ok($t->wait_for('SELECT count(DISTINCT secret) = (SELECT count(*) FROM rotate_registration) FROM rotate_history '
+		  . "WHERE source = 'launcher' AND outcome IS NOT NULL AND started_at > pg_postmaster_start_time()"),
+	'with one slot for the list and for the looks, all are looked at');
+cmp_ok(time - $start, '<', 10, 'with no long pauses');
 
 $t->stop;
 done_testing();
