@@ -208,7 +208,7 @@ launcher_problem(void)
 	SpinLockRelease(&shared->mutex);
 
 	if (seen.latch == NULL)
-		return pstrdup("the launcher is not running");
+		return pstrdup("the launcher is not running; the server's log says why");
 	if (seen.database != MyDatabaseId && seen.state != LAUNCHER_STARTING && is_in_its_database())
 	{
 		/* restored from a dump, it had no registration made that would have told */

@@ -35,7 +35,7 @@ static const struct
 	const char *sqlstate;
 	RetryClass class;
 } classes[] = {
-	{"53000", RETRY_THROTTLED}, /* insufficient_resources: throttled by AWS; no worker slot */
+	{"53000", RETRY_THROTTLED}, /* insufficient_resources: throttled by AWS */
 	{"53400", RETRY_QUOTA},     /* configuration_limit_exceeded: LimitExceededException */
 	{"08", RETRY_SOON},         /* connection exceptions, the network's and the login's */
 	{"28000", RETRY_SOON},      /* credentials expired, or not there yet; a login not let in */

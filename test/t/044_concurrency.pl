@@ -120,5 +120,30 @@ $dba->query_safe('COMMIT');
 $dba->quit;
 is($t->sql("SELECT outcome FROM rotate_now('prod/app')"), 'completed', 'then it goes on');
 
+# ALTER ROLE in the very moment in which the password is being set waits for that;
+# unless somebody's transaction that has altered a role, any role, keeps the
+# rotation from holding it back.  docs/recovery.md says what to do then.
+$t->sql(<<'END');
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE UPDATE ON rotate_run FOR EACH ROW
+	WHEN (NEW.verifier_hash IS DISTINCT FROM OLD.verifier_hash) EXECUTE FUNCTION slow();
+END
+$dba = $t->node->background_psql('postgres', timeout => 60);
+foreach my $open (0, 1)
+{
+	$dba->query_safe('BEGIN; ALTER ROLE report CONNECTION LIMIT 5') if $open;
+	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/app')");
+	$t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'rotate_ext%' AND wait_event = 'PgSleep'", '1') or die;
+	my $error = $t->sql_error("ALTER ROLE app CONNECTION LIMIT 2$open");
+	is($error ? "$error->{sqlstate} $error->{message}" : '', $open ? 'XX000 tuple concurrently updated' : '',
+		'ALTER ROLE of the role that is being rotated ' . ($open ? 'may fail beside a transaction that is open for long' : 'waits, and succeeds'));
+	is($call->finish->{stdout}, 'rotated', 'the rotation does not mind');
+	is($t->sql_error("ALTER ROLE app CONNECTION LIMIT 2$open"), undef, 'repeated, it succeeds') if $open;
+	is($t->sql("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'app'"), "2$open", 'its change is there');
+	ok($t->can_login('app', $t->password('prod/app')), 'and AWSCURRENT logs in');
+}
+$dba->query_safe('COMMIT');
+$dba->quit;
+
 $t->stop;
 done_testing();
