@@ -49,7 +49,9 @@ prove_way_in(Rotation *rotation)
 					   "that this is not a copy of the server that the secret is for.",
 					   rotation->registration->role_name),
 			 facts->set_by_us
-				 ? errhint("Call rotate_now('%s'): it gives the role AWSCURRENT's password.", secret)
+				 ? errhint("Call rotate_now('%s') to go on with that version, or set the role's password to "
+						   "AWSCURRENT's.",
+						   secret)
 				 : errhint("Set the role's password to AWSCURRENT's.")));
 
 	rotation_act(rotation, proof);

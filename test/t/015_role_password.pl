@@ -87,6 +87,26 @@ is(actions('prod/lost'),
 	'  by way of AWSCURRENT\'s');
 ok($t->can_login('lost', $t->password('prod/lost')), '  and logs in');
 
+# The same beside a pending version that a password checker refuses: one hint leads to the other, and the other out of it.
+$t->add('stuck');
+$t->sql("SELECT rotate_register('prod/stuck'); SELECT rotate_now('prod/stuck')");
+$emulator->add_version('prod/stuck', $t->secret_json('stuck', RotateTest::random_password()), 'AWSCURRENT');
+$emulator->control('/labels', secret => 'prod/stuck', labels => { AWSPREVIOUS => undef });
+$emulator->add_version('prod/stuck', $t->secret_json('stuck', 'short1'), 'AWSPENDING');
+$t->sql("ALTER DATABASE postgres SET session_preload_libraries = 'passwordcheck'");
+$t->error_is("SELECT rotate_now('prod/stuck')",
+	{ sqlstate => '22023', hint => "Call rotate_abandon('prod/stuck') to give this version up; rotate_now() then makes another." },
+	'a password that we set, and a pending one that is refused');
+$t->error_is("SELECT rotate_abandon('prod/stuck')", {
+		sqlstate => '55000',
+		message => 'could not abandon the pending version of secret "prod/stuck": no login can be proved',
+		hint => "Call rotate_now('prod/stuck') to go on with that version, or set the role's password to AWSCURRENT's."
+	}, '  can\'t be given up with no way in');
+$t->set_password('stuck', $t->password('prod/stuck'));
+is($t->row("SELECT outcome FROM rotate_abandon('prod/stuck')")->{outcome}, 'abandoned', '  but as that hint says');
+is($t->row("SELECT outcome FROM rotate_now('prod/stuck')")->{outcome}, 'rotated', '  and then it rotates');
+$t->sql('ALTER DATABASE postgres RESET ALL');
+
 # Nobody's.
 $t->set_password('app', RotateTest::random_password());
 my %unknown = (
