@@ -81,6 +81,27 @@ $old = $t->password('prod/app');
 is($t->sql('SELECT outcome FROM rotate_now(\'prod/app\')'), 'rotated', 'the next rotation is an ordinary one');
 check($old, 'afterwards');
 
+# Those after it are refused for good: the first one may still arrive.
+$old = $t->password('prod/app');
+$pause = $emulator->fault(action => 'pause', operation => $move);
+$emulator->fault(action => 'access_denied', operation => $move, after => 1, times => 0);
+$error = $t->sql_error('SELECT rotate_now(\'prod/app\')');
+is($error->{sqlstate}, '08007', 'refused for good, but for one that was not answered');
+ok($t->can_login('app', $t->password('prod/app', 'AWSPENDING')), 'the old password is not put back');
+$emulator->release($pause);
+for (1 .. 100) { last if $t->password('prod/app') ne $old; select undef, undef, undef, 0.05; }
+check($old, 'late, after others were refused');
+
+# The next one is refused because the first one has arrived.
+$t->set('rotate_ext.max_attempts' => 1);
+$old = $t->password('prod/app');
+my $theirs = $emulator->add_version('prod/app', $t->secret_json('app', RotateTest::random_password()), 'AWSPENDING');
+$emulator->fault(action => 'pause', operation => $move, seconds => 0.6);
+my $row = $t->row('SELECT * FROM rotate_now(\'prod/app\')');
+is("$row->{outcome} $row->{version_id}", "completed $theirs", 'a move that has arrived before the next: no other version is made');
+check($old, 'arrived before the next');
+$t->set('rotate_ext.max_attempts' => undef);
+
 # The run's time is over while the move is under way.
 $t->set('rotate_ext.worker_timeout' => 1500, 'rotate_ext.request_timeout' => '10s');
 $old = $t->password('prod/app');

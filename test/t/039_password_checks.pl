@@ -70,5 +70,40 @@ foreach my $how (sort keys %loaded)
 	still_rotates($t, 'app', 'without the module the pending password is taken');
 }
 
+# Who watches what happens to roles sees the way back, too.
+my $dir = PostgreSQL::Test::Utils::tempdir;
+PostgreSQL::Test::Utils::append_to_file("$dir/watch.c", <<'C');
+#include "postgres.h"
+
+#include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
+#include "fmgr.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+static void
+watch(ObjectAccessType access, Oid class, Oid object, int column, void *arg)
+{
+	if (access == OAT_POST_ALTER && class == AuthIdRelationId)
+		elog(LOG, "role %u was altered", object);
+}
+
+void
+_PG_init(void)
+{
+	object_access_hook = watch;
+}
+C
+PostgreSQL::Test::Utils::system_or_bail('cc', '-shared', '-fPIC', '-I', $t->node->config_data('--includedir-server'),
+	'-o', "$dir/watch.so", "$dir/watch.c");
+$t->set(session_preload_libraries => "$dir/watch");
+$emulator->fault(action => 'access_denied', operation => 'UpdateSecretVersionStage', times => 0);
+my $seen = sub { return scalar(() = $t->server_log =~ /role \d+ was altered/g) };
+my $before = $seen->();
+$t->error_is("SELECT rotate_now('prod/app')", { sqlstate => '42501' }, 'a rotation that fails after the password was set');
+is($seen->() - $before, 2, 'a hook that watches roles has seen the new password and the old one');
+
 $t->stop;
 done_testing();
