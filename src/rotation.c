@@ -94,35 +94,37 @@ take_turn(Rotation *rotation)
 	rotation_commit();
 }
 
-/*
- * The registration, the role's turn and the run's row, in that order: the
- * registration is read again once the turn is ours, since it may have been
- * changed while we waited.
- */
+/* The registration once more: it may have been changed while the run waited for the role's turn. */
+static void
+read_registration_again(Rotation *rotation)
+{
+	const Oid role_oid = rotation->registration->role_oid;
+
+	find_registration(rotation);
+	if (rotation->registration == NULL || rotation->registration->role_oid != role_oid)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the registration of secret \"%s\" was changed while its rotation waited for its turn",
+					rotation->order->secret),
+			 errhint("Try again.")));
+}
+
+/* The registration, the role's turn and the run's row, in that order where there is a registration. */
 static void
 open_run(Rotation *rotation)
 {
-	Oid role_oid;
+	bool registered;
 
 	find_registration(rotation);
-	if (rotation->registration == NULL)
-	{
+	registered = rotation->registration != NULL;
+	if (!registered)
 		register_first(rotation);
-		take_turn(rotation);
-	}
-	else
+	take_turn(rotation);
+	if (registered || !rotation->order->dry_run)
+		read_registration_again(rotation);
+	if (registered)
 	{
-		role_oid = rotation->registration->role_oid;
-		take_turn(rotation);
-		find_registration(rotation);
-		if (rotation->registration == NULL || rotation->registration->role_oid != role_oid)
-			ereport(
-				ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg(
-					 "the registration of secret \"%s\" was changed while its rotation waited for its turn",
-					 rotation->order->secret),
-				 errhint("Try again.")));
 		rotation_begin_record(rotation);
 		rotation_check_time();
 	}

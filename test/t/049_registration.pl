@@ -80,5 +80,45 @@ $t->sql("SELECT rotate_unregister('prod/app')");
 is($t->sql("SELECT outcome FROM rotate_now('prod/app')"), 'rotated', 'the first run can register');
 is(status("state || ' ' || consecutive_failures"), 'ok 0', 'and counts');
 
+# It is read again when the role's turn has come: what it said before may be out
+# of date.  A second rotation waits here in its worker, and not in its caller,
+# since its secret was not registered yet when that looked: it is registered by
+# the run itself, or by somebody while the postmaster starts no worker.
+my $waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND backend_type LIKE 'rotate_ext%'";
+my $postmaster = (split /\n/, PostgreSQL::Test::Utils::slurp_file($t->node->data_dir . '/postmaster.pid'))[0];
+$t->sql("CREATE TABLE app AS SELECT * FROM rotate_registration WHERE secret = 'prod/app'");
+foreach my $by ('the run', 'somebody')
+{
+	$rule = $emulator->fault(action => 'pause', operation => 'DescribeSecret', times => 1);
+	my $first = $t->start_sql("SELECT outcome FROM rotate_now('prod/app')");
+	$emulator->wait_for_fault($rule) or die 'no call came';
+
+	my $session = $t->node->background_psql('postgres', timeout => 60);
+	$session->query_safe("SELECT rotate_unregister('prod/app'); SELECT pg_advisory_lock(1)");
+	my $second = $t->start_sql("SELECT pg_advisory_lock_shared(1); SELECT outcome FROM rotate_now('prod/app')", app => 'second');
+	$t->wait_for("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", '1');
+	kill 'STOP', $postmaster if $by eq 'somebody';
+	$session->query_safe('SELECT pg_advisory_unlock(1)');
+	if ($by eq 'somebody')
+	{
+		for (1 .. 500)
+		{
+			last if $session->query("SELECT wait_event ~ 'MessageQueue|BgWorker' FROM pg_stat_activity WHERE application_name = 'second'") eq 't';
+			select undef, undef, undef, 0.02;
+		}
+		$session->query_safe('INSERT INTO rotate_registration SELECT * FROM app');
+		kill 'CONT', $postmaster;
+	}
+	ok($t->wait_for($waits, '1'), "registered by $by, a rotation waits for its turn");
+	$session->query_safe("SELECT rotate_unregister('prod/app')");
+	$emulator->release($rule);
+	$first->finish;
+	my $error = $second->finish->{error} || { message => 'none' };
+	is($error->{message}, 'the registration of secret "prod/app" was changed while its rotation waited for its turn',
+		'and does not rotate what is not registered any more');
+	$session->quit;
+	$t->sql('INSERT INTO rotate_registration SELECT * FROM app');
+}
+
 $t->stop;
 done_testing();
