@@ -89,6 +89,22 @@ still_rotates($t, 'hand', 'with AWSCURRENT\'s password it rotates');
 	$emulator->clear_faults;
 }
 
+# The new password is set once more, by somebody, and AWSCURRENT is edited: that login was not proved.
+{
+	registered('again');
+	my $pause = $emulator->fault(action => 'pause', operation => 'UpdateSecretVersionStage');
+	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/again')");
+	$emulator->wait_for_fault($pause);
+	my $pending = $t->password('prod/again', 'AWSPENDING');
+	$t->set_password('again', $pending);
+	$emulator->add_version('prod/again', $t->secret_json('again', RotateTest::random_password()), 'AWSCURRENT');
+	$emulator->release($pause);
+	is($call->finish->{stdout}, 'rotated', 'someone sets the new password again and edits AWSCURRENT: it is rotated all the same');
+	is($t->password('prod/again'), $pending, 'to that password');
+	is(join(' ', (map { $_->{action} } @{ ($t->history('prod/again'))[-1]{phases} })[ -3 .. -1 ]), 'MOVE_CURRENT PROVE_LOGIN MOVE_CURRENT',
+		'whose login was proved again');
+}
+
 # After the first password was set, the pending version gives way to one that does not log in.
 {
 	registered('twice');

@@ -70,7 +70,8 @@ foreach my $how (sort keys %loaded)
 	still_rotates($t, 'app', 'without the module the pending password is taken');
 }
 
-# Who watches what happens to roles sees the way back, too.
+# Who watches what happens to roles sees the way back, too; and who changes the
+# password on its way is found out before that is committed.
 my $dir = PostgreSQL::Test::Utils::tempdir;
 PostgreSQL::Test::Utils::append_to_file("$dir/watch.c", <<'C');
 #include "postgres.h"
@@ -78,6 +79,8 @@ PostgreSQL::Test::Utils::append_to_file("$dir/watch.c", <<'C');
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "fmgr.h"
+#include "nodes/parsenodes.h"
+#include "tcop/utility.h"
 
 PG_MODULE_MAGIC;
 
@@ -90,20 +93,46 @@ watch(ObjectAccessType access, Oid class, Oid object, int column, void *arg)
 		elog(LOG, "role %u was altered", object);
 }
 
+static void
+change(PlannedStmt *planned, const char *query, bool read_only, ProcessUtilityContext context, ParamListInfo params,
+	   QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	if (IsA(planned->utilityStmt, AlterRoleStmt))
+		strVal(((DefElem *) linitial(((AlterRoleStmt *) planned->utilityStmt)->options))->arg)[0] ^= 1;
+	standard_ProcessUtility(planned, query, read_only, context, params, environment, dest, completion);
+}
+
 void
 _PG_init(void)
 {
+#ifdef CHANGE
+	ProcessUtility_hook = change;
+#else
 	object_access_hook = watch;
+#endif
 }
 C
 PostgreSQL::Test::Utils::system_or_bail('cc', '-shared', '-fPIC', '-I', $t->node->config_data('--includedir-server'),
-	'-o', "$dir/watch.so", "$dir/watch.c");
+	"-D\U$_", '-o', "$dir/$_.so", "$dir/watch.c") foreach 'watch', 'change';
 $t->set(session_preload_libraries => "$dir/watch");
 $emulator->fault(action => 'access_denied', operation => 'UpdateSecretVersionStage', times => 0);
 my $seen = sub { return scalar(() = $t->server_log =~ /role \d+ was altered/g) };
 my $before = $seen->();
 $t->error_is("SELECT rotate_now('prod/app')", { sqlstate => '42501' }, 'a rotation that fails after the password was set');
 is($seen->() - $before, 2, 'a hook that watches roles has seen the new password and the old one');
+$emulator->clear_faults;
+
+$t->set(session_preload_libraries => "$dir/change");
+$t->refused(
+	"SELECT rotate_now('prod/app')",
+	{
+		sqlstate => '22023',
+		message => 'could not rotate secret "prod/app": the password of its AWSPENDING version was refused: '
+		  . 'could not set the password of role "app"',
+		detail => 'PostgreSQL stored a verifier that this password does not match.',
+		hint => 'Passwords that look like a ready-made verifier can\'t be used.'
+	},
+	'a hook that changes the password', @app);
 
 $t->stop;
 done_testing();
