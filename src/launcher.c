@@ -375,8 +375,12 @@ sleep_time(const Launcher *launcher, TimestampTz now)
 static void
 follow_clock(Launcher *launcher, TimestampTz now)
 {
+	ListCell *cell;
+
 	if (now < launcher->clock)
 	{
+		foreach (cell, launcher->planned)
+			((PlannedRun *) lfirst(cell))->not_before = now;
 		launcher->since = Min(launcher->since, now);
 		launcher->list_not_before = now;
 		launcher->slots_at = now;

@@ -148,6 +148,13 @@ PostgreSQL::Test::Utils::system_or_bail('cc', '-shared', '-fPIC', '-o', "$dir/cl
 $t->setenv(LD_PRELOAD => "$dir/clock.so", CLOCK_FILE => "$dir/back");
 $t->start;
 looked($_) foreach qw(app busy a b c);
+# a row that only an order's limit keeps from being found: nothing records that it was tried
+$t->sql("INSERT INTO rotate_registration SELECT (json_populate_record(r, json_build_object('secret', repeat('x', 3000), "
+	  . "'arn', 'y', 'role_oid', 0, 'role_name', 'z'))).* FROM rotate_registration r LIMIT 1");
+$t->reload;
+sub tried { my $log = $t->server_log; return scalar(() = $log =~ /ERROR:  secret "x+" is not registered/g); }
+for (1 .. 100) { last if tried() >= 2; sleep 0.1; }
+my $tried = tried();
 my $before = $t->sql('SELECT clock_timestamp()');
 PostgreSQL::Test::Utils::append_to_file("$dir/back", '');
 is($t->sql("SELECT clock_timestamp() < '$before'::timestamptz - interval '59 min'"), 't', 'the clock is set back');
@@ -155,6 +162,8 @@ my $last = $t->sql('SELECT max(run_id) FROM rotate_history');
 $t->sql("SELECT rotate_now('prod/app')");
 sleep 3;
 cmp_ok($t->sql('SELECT max(run_id) FROM rotate_history') - $last, '<=', 7, 'which is no reason to look at everything for an hour');
+for (1 .. 100) { last if tried() > $tried; sleep 0.1; }
+cmp_ok(tried(), '>', $tried, 'nor to wait for an hour with what was to be tried again in seconds');
 
 $t->stop;
 done_testing();
