@@ -209,6 +209,54 @@ cell 'gone on with, and refused' => sub {
 	ends_with($was->{new}, 'given up');
 };
 
+# The role can't be given its password back, since somebody holds its row: AWSPENDING still leads to the one that it has.
+cell 'the role cannot be put back' => sub {
+	my $was = fresh();
+	$t->set('rotate_ext.request_timeout' => 30000);
+	my $pause = $emulator->fault(action => 'pause', operation => $move, after => 1);
+	$emulator->fault(action => 'access_denied', operation => $move, after => 1);
+	my $call = $t->start_sql($ROLLBACK, timeout => 90);
+	$emulator->wait_for_fault($pause) or die 'no call came';
+	my $session = $t->node->background_psql('postgres', timeout => 90);
+	$session->query_safe('BEGIN; ALTER ROLE app CONNECTION LIMIT 7');
+	$emulator->release($pause);
+	is($call->finish->{error}{sqlstate}, '55P03', 'an error');
+	ok($t->can_login('app', $was->{old}), 'the role has the old password');
+	is($t->labels('prod/app')->{AWSPENDING}, $was->{labels}{AWSPREVIOUS}, 'and AWSPENDING is on its version');
+	$session->query_safe('COMMIT');
+	$session->quit;
+	is($t->sql($ROLLBACK), 'rolled back', 'called again, it goes on');
+	ends_with($was->{old}, 'then');
+	$t->set('rotate_ext.request_timeout' => 300);
+};
+
+# A worker that is told to end while it tries the old password has no time for AWS.
+cell 'terminated' => sub {
+	my $was = fresh();
+	my $verifier = $t->verifier_of('app');
+	$t->set('rotate_ext.request_timeout' => 30000);
+	my $pause = $emulator->fault(action => 'pause', operation => $move);
+	my $call = $t->start_sql($ROLLBACK);
+	my $session = $t->node->background_psql('postgres', timeout => 60);
+	$emulator->wait_for_fault($pause) or die 'no call came';
+	# new sessions wait for it
+	$session->query_safe('BEGIN; LOCK TABLE pg_db_role_setting IN ACCESS EXCLUSIVE MODE');
+	$emulator->release($pause);
+	for (1 .. 500)
+	{
+		last if $session->query_safe("SELECT rolpassword <> '$verifier' FROM pg_authid WHERE rolname = 'app'") eq 't';
+		sleep 0.02;
+	}
+	$session->query_safe("SELECT pg_terminate_backend(pid) FROM ($WORKER) w");
+	is($call->finish->{error}{sqlstate}, '57P01', 'an error');
+	$session->quit;
+	is($t->verifier_of('app'), $verifier, 'the role is as before');
+	is($t->labels('prod/app')->{AWSPENDING}, $was->{labels}{AWSPREVIOUS}, 'AWSPENDING is where it was moved to');
+	is($t->sql($ROLLBACK), 'rolled back', 'called again, it goes on');
+	ends_with($was->{old}, 'then');
+	$t->set('rotate_ext.request_timeout' => 300);
+};
+
 # AWSCURRENT's move is never answered: nothing is taken back.
 cell 'AWSCURRENT\'s move is never answered' => sub {
 	my $was = fresh();
