@@ -45,9 +45,11 @@ foreach my $name (sort keys %lost)
 	foreach my $times (1, 0)
 	{
 		my $old = $t->password('prod/app');
+		$emulator->clear_log;
 		$emulator->fault(%{ $lost{$name} }, when => 'after', operation => $move, times => $times);
 		my ($status, $out, $err) = $t->psql('SELECT outcome FROM rotate_now(\'prod/app\')');
 		is($out, 'rotated', "$name, " . ($times ? 'once' : 'always')) or diag($err);
+		cmp_ok($emulator->log(operation => $move)->{count}, '<=', 2, 'found out by a look, not by moving on') if $times;
 		check($old, $name);
 		$emulator->control('/versions/prune', secret => 'prod/app');
 	}
