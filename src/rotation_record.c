@@ -153,6 +153,9 @@ plan_retry(const Rotation *rotation, const ErrorData *error)
 		class = RETRY_SOON;
 	delay = retry_delay_ms(class, open ? Min(rotation->attempt, MAX_OPEN_ATTEMPT) : rotation->attempt,
 						   pg_prng_double(&pg_global_prng_state));
+	/* as where it is a success: AWSCURRENT's password was given, and a crashed run's move may arrive after that */
+	if (delay < 0 && rotation->repaired)
+		delay = LOOK_AGAIN_MS;
 	return delay < 0 ? 0 : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
 }
 

@@ -117,6 +117,8 @@ foreach my $case (
 	is($run->{outcome}, $outcome, "repair => false, a rotation was interrupted, and $what: $outcome");
 	like($run->{error}, $error, 'which is told') if defined $error;
 	is($t->can_login($name, $t->password("prod/$name")), $logs_in, 'AWSCURRENT ' . ($logs_in ? 'logs in' : 'does not log in'));
+	is($t->sql("SELECT round(extract(epoch FROM retry_at - finished_at)) FROM rotate_history WHERE run_id = $run->{run_id}"),
+		$name eq 'broken' ? '60' : '', 'the launcher looks ' . ($name eq 'broken' ? 'once more after a minute' : 'no more'));
 	$t->set('rotate_ext.request_timeout' => 500);
 }
 is($t->sql("SELECT outcome FROM rotate_now('prod/gone')"), 'rotated', 'until somebody calls rotate_now()');
