@@ -73,12 +73,17 @@ login_outcome_name(LoginOutcome outcome)
 	return reports[outcome].name;
 }
 
-/* The server's own SQLSTATE, if it is one of an error. */
+/*
+ * The server's own SQLSTATE, if it is one of an error.  But that the session's
+ * statement was cancelled, by a statement_timeout of the role's, is no cancel of
+ * the run, and may pass.
+ */
 static int
 errcode_of_server(const char *sqlstate, int otherwise)
 {
 	if (strspn(sqlstate, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5 || sqlstate[5] != '\0' ||
-		strncmp(sqlstate, "00", 2) == 0 || strncmp(sqlstate, "01", 2) == 0 || strncmp(sqlstate, "02", 2) == 0)
+		strncmp(sqlstate, "00", 2) == 0 || strncmp(sqlstate, "01", 2) == 0 ||
+		strncmp(sqlstate, "02", 2) == 0 || strcmp(sqlstate, "57014") == 0)
 		return otherwise;
 	return MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
 }

@@ -110,6 +110,22 @@ foreach my $setting (
 	$t->sql('ALTER ROLE app RESET ALL');
 }
 
+# The login's statement is cancelled, which is no cancel of the run: it waits for a
+# snapshot that is safe, longer than its session's statement_timeout.
+my $writer = $t->node->background_psql('postgres', timeout => 60);
+$t->sql('CREATE TABLE written (a int)');
+$writer->query_safe('BEGIN ISOLATION LEVEL SERIALIZABLE; INSERT INTO written VALUES (1)');
+$t->sql("ALTER ROLE app SET $_")
+  foreach 'statement_timeout = 200', 'default_transaction_isolation = serializable', 'default_transaction_read_only = on',
+  'default_transaction_deferrable = on';
+$t->refused("SELECT rotate_now('prod/app')",
+	login_error('server_error', 'app', sqlstate => '08006', detail => $here . 'canceling statement due to statement timeout'),
+	'a statement_timeout that is too short', @app);
+$writer->query_safe('ROLLBACK');
+$writer->quit;
+still_rotates($t, 'app', 'one that is not');
+$t->sql('ALTER ROLE app RESET ALL');
+
 $t->sql('GRANT other TO app');
 $t->sql('ALTER ROLE app SET role = other');
 $t->refused("SELECT rotate_now('prod/app')", login_error('wrong_user', 'app', detail => "At host \"127.0.0.1\", port $port."),
