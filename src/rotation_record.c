@@ -126,6 +126,28 @@ takes_place_of_look(const Rotation *rotation, const ErrorData *error)
 		   (error == NULL && (facts->move == MOVE_SUCCEEDED || facts->role_has[VERSION_CURRENT]));
 }
 
+/*
+ * Was a look of the launcher's denied before it saw anything, while the role has a
+ * password that a run has left it with?  It is open then what logs in, and whoever
+ * denies it may set that right.
+ */
+static bool
+was_denied_while_open(const Rotation *rotation, const ErrorData *error)
+{
+	RoleState role;
+	bool result;
+
+	if (rotation->order->operation != OPERATION_RECOVER ||
+		error->sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE || rotation->registration == NULL ||
+		rotation->versions[VERSION_CURRENT].id != NULL)
+		return false;
+	rotation_begin();
+	result = role_lookup_oid(rotation->registration->role_oid, &role) && role.has_password &&
+			 store_is_unsettled_verifier(role.oid, role.verifier_hash);
+	rotation_commit();
+	return result;
+}
+
 /* When the launcher is to look at the secret again, because of this run; 0: it need not. */
 static TimestampTz
 plan_retry(const Rotation *rotation, const ErrorData *error)
@@ -144,6 +166,8 @@ plan_retry(const Rotation *rotation, const ErrorData *error)
 
 	/* what an earlier run had begun is no worse for a rollback that did not come about */
 	if (operation == OPERATION_ROLLBACK && !open && rotation->rollback.target == NULL)
+		class = RETRY_SOON;
+	else if (was_denied_while_open(rotation, error))
 		class = RETRY_SOON;
 	else
 		class = rotation->timed_out ? RETRY_SOON : retry_class(unpack_sql_state(error->sqlerrcode));

@@ -253,6 +253,20 @@ store_verifier_version(Oid role_oid, const uint8 *hash)
 }
 
 bool
+store_is_unsettled_verifier(Oid role_oid, const uint8 *hash)
+{
+	StoreArgs args = {0};
+
+	store_add_oid(&args, role_oid);
+	store_add_hash(&args, hash);
+	return has_row(
+		"SELECT 1 FROM %s.rotate_run r WHERE r.role_oid = $1 AND r.verifier_hash = $2 "
+		"AND NOT EXISTS (SELECT FROM %s.rotate_run m WHERE m.secret = r.secret "
+		"AND m.run_id >= r.run_id AND m.outcome NOT IN ('failed', 'interrupted', 'abandoned')) LIMIT 1",
+		&args);
+}
+
+bool
 store_created_version(const char *arn, const char *version_id)
 {
 	StoreArgs args = {0};

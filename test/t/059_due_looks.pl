@@ -108,6 +108,20 @@ $emulator->clear_faults;
 ok(looked('app', $last, 'completed'), 'the launcher finishes the rotation all the same');
 ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
 
+# A look that is denied, while it is open what logs in
+$rule = $emulator->fault(action => 'hang', operation => 'UpdateSecretVersionStage', times => 0);
+is($t->sql_error("SELECT rotate_now('prod/app')")->{sqlstate}, '08007', 'another move without an answer');
+$last = last_run('app')->{run_id};
+$emulator->fault(action => 'access_denied', operation => 'DescribeSecret', times => 2);
+looked('app', $last, 'failed');
+$look = $t->row("SELECT * FROM rotate_history WHERE secret = 'prod/app' AND run_id > $last ORDER BY run_id LIMIT 1");
+is($look->{sqlstate}, '42501', 'the launcher is not even told where the labels are');
+ok(defined $look->{retry_at}, 'and does not leave it at that');
+$emulator->control('/faults/clear', id => $rule);
+ok(looked('app', $last, 'completed'), 'until it is, and finishes the rotation');
+ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
+$emulator->clear_faults;
+
 # One that fails after the start, before the launcher has got there
 add('second');
 lose('second');
