@@ -16,20 +16,6 @@
 
 #include "rotation_internal.h"
 
-/* Did we set the role's present password for the pending version?  Its value need not be readable for that. */
-static bool
-is_set_for_pending(Rotation *rotation)
-{
-	char *version_id;
-	bool result;
-
-	rotation_begin();
-	version_id = store_verifier_version(rotation->role.oid, rotation->role.verifier_hash);
-	result = version_id != NULL && strcmp(version_id, rotation->versions[VERSION_PENDING].id) == 0;
-	rotation_commit();
-	return result;
-}
-
 /* The login with what the role has, or an error. */
 static void
 prove_way_in(Rotation *rotation)
@@ -77,8 +63,7 @@ rotation_abandon(Rotation *rotation)
 							   ? "No version carries AWSPENDING."
 							   : "AWSPENDING is on AWSCURRENT's version: the latest rotation is finished.")));
 	/* a pending version with AWSCURRENT's own password is in nobody's way */
-	if (!rotation->facts.role_has[VERSION_CURRENT] &&
-		(rotation->facts.role_has[VERSION_PENDING] || is_set_for_pending(rotation)))
+	if (!rotation->facts.role_has[VERSION_CURRENT] && rotation->facts.role_has[VERSION_PENDING])
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
