@@ -99,9 +99,16 @@ $t->set('rotate_ext.max_attempts' => 1);
 $old = $t->password('prod/app');
 my $theirs = $emulator->add_version('prod/app', $t->secret_json('app', RotateTest::random_password()), 'AWSPENDING');
 $emulator->fault(action => 'pause', operation => $move, seconds => 0.6);
-my $row = $t->row('SELECT * FROM rotate_now(\'prod/app\')');
-is("$row->{outcome} $row->{version_id}", "completed $theirs", 'a move that has arrived before the next: no other version is made');
+is(($t->psql("SELECT outcome || ' ' || version_id FROM rotate_now('prod/app')"))[1], "completed $theirs",
+	'a move that has arrived before the next: no other version is made');
 check($old, 'arrived before the next');
+
+# A look finds that it has arrived, with a version that somebody else had made.
+$old = $t->password('prod/app');
+$theirs = $emulator->add_version('prod/app', $t->secret_json('app', RotateTest::random_password()), 'AWSPENDING');
+$emulator->fault(action => 'cut', when => 'after', operation => $move);
+is(($t->psql("SELECT outcome || ' ' || version_id FROM rotate_now('prod/app')"))[1], "completed $theirs", 'a look finds a move that has arrived');
+check($old, 'found');
 $t->set('rotate_ext.max_attempts' => undef);
 
 # The run's time is over while the move is under way.

@@ -111,6 +111,22 @@ is($t->verifier_of('app'), $old, 'the role has its old verifier');
 is($t->sql("SELECT rolvaliduntil::date FROM pg_authid WHERE rolname = 'app'"), '2100-01-01', 'and what the other one changed');
 is($t->sql("SELECT outcome FROM rotate_now('prod/app')"), 'completed', 'the rotation can be completed');
 
+# A password that somebody sets at that moment is theirs.
+my $other = $node->background_psql('postgres', timeout => 60);
+my $theirs = RotateTest::scram_verifier('by hand');
+$other->query_safe('SELECT 1');
+($call, $session) = start_until_set();
+$other->query_safe("ALTER ROLE app PASSWORD '$theirs'");
+$other->quit;
+$session->query_safe($terminate);
+is(error_of($call), '57P01', 'terminated, when somebody has set another password');
+$session->quit;
+is($t->verifier_of('app'), $theirs, 'which stays');
+like($t->server_log, qr/WARNING:  role "app" was given another password during the rotation; it is left as it is/,
+	'the log says so');
+$t->set_password('app', $t->password('prod/app'));
+is($t->sql("SELECT outcome FROM rotate_now('prod/app')"), 'completed', 'put right, the rotation can be completed');
+
 # While the label's move is under way, its answer is waited for, a moment.
 my $rule = $emulator->fault(action => 'pause', operation => 'UpdateSecretVersionStage', times => 1);
 $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/app')");
