@@ -418,7 +418,6 @@ void
 rotation_rollback_undo(Rotation *rotation, const ErrorData *error)
 {
 	RollbackState *rollback = &rotation->rollback;
-	const RotationFacts *facts = &rotation->facts;
 	const char *secret = ROTATION_SECRET(rotation);
 	SmCall *call;
 
@@ -427,8 +426,7 @@ rotation_rollback_undo(Rotation *rotation, const ErrorData *error)
 	/* told to stop: whoever comes next finishes the rollback, as after a crash */
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
 		return;
-	if (facts->move_may_arrive || facts->move == MOVE_SUCCEEDED)
-		return;
+	/* which it is not, either, while AWSCURRENT's move may arrive */
 	if (rollback->moved_label && !role_is_as_before(rotation))
 		return;
 
