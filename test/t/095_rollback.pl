@@ -241,6 +241,7 @@ $t->reload;
 
 # own_pending_only: the version was not written by us, but it was AWSCURRENT.
 $old = rotated('own', register => ', own_pending_only => true');
+set_labels('own', AWSPENDING => undef);
 is($t->row("SELECT * FROM rotate_rollback('prod/own')")->{outcome}, 'rolled back', 'with own_pending_only');
 is_finished('own', $old, 'a version that was AWSCURRENT before we came is gone back to');
 
