@@ -64,6 +64,11 @@ static const struct
 	{"transaction_timeout", "0"},
 };
 
+/* The caller's end, while it has no answer. */
+static shm_mq_handle *waiting = NULL;
+
+static emit_log_hook_type next_emit_log_hook = NULL;
+
 static void
 set_option(const char *name, const char *value)
 {
@@ -114,8 +119,36 @@ connect_database(Oid database)
 	CommitTransactionCommand();
 }
 
+/* A caller that is gone is no reason to fail. */
 static void
-carry_out(const RotationOrder *order, shm_mq_handle *answer)
+answer_caller(StringInfo buf)
+{
+	shm_mq_handle *caller = waiting;
+
+	waiting = NULL;
+	if (caller != NULL)
+		(void) shm_mq_send(caller, buf->len, buf->data, false, true);
+}
+
+/* FATAL ends the process where it stands, past every PG_CATCH: the caller is told why from here. */
+static void
+answer_before_end(ErrorData *error)
+{
+	if (error->elevel == FATAL && waiting != NULL)
+	{
+		const RotationResult none = {0};
+		StringInfoData buf;
+
+		initStringInfo(&buf);
+		worker_message_error(&buf, &none, error);
+		answer_caller(&buf);
+	}
+	if (next_emit_log_hook)
+		next_emit_log_hook(error);
+}
+
+static void
+carry_out(const RotationOrder *order)
 {
 	MemoryContext context =
 		AllocSetContextCreate(TopMemoryContext, "rotation worker", ALLOCSET_DEFAULT_SIZES);
@@ -153,8 +186,7 @@ carry_out(const RotationOrder *order, shm_mq_handle *answer)
 	}
 	PG_END_TRY();
 
-	/* a caller that is gone is no reason to fail */
-	(void) shm_mq_send(answer, buf.len, buf.data, false, true);
+	answer_caller(&buf);
 }
 
 void
@@ -164,7 +196,6 @@ rotate_worker_main(Datum main_arg)
 	WorkerSegment *shared;
 	RotationOrder *order;
 	shm_mq *queue;
-	shm_mq_handle *answer;
 	Oid database;
 
 	pqsignal(SIGTERM, die);
@@ -190,7 +221,9 @@ rotate_worker_main(Datum main_arg)
 
 	queue = (shm_mq *) ((char *) shared + WORKER_QUEUE_OFFSET);
 	shm_mq_set_sender(queue, MyProc);
-	answer = shm_mq_attach(queue, segment, NULL);
+	waiting = shm_mq_attach(queue, segment, NULL);
+	next_emit_log_hook = emit_log_hook;
+	emit_log_hook = answer_before_end;
 
 	connect_database(database);
 	if (order->operation != OPERATION_LIST_DUE)
@@ -199,7 +232,7 @@ rotate_worker_main(Datum main_arg)
 		before_shmem_exit(launcher_wake_at_exit, (Datum) 0);
 		pgstat_report_activity(STATE_RUNNING, "rotation of a secret");
 	}
-	carry_out(order, answer);
+	carry_out(order);
 	explicit_bzero(order, sizeof(*order));
 	dsm_detach(segment);
 	pace_linger();

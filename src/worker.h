@@ -68,7 +68,11 @@ extern void worker_end(WorkerCall *call);
 /* The worker process: the function that the postmaster starts. */
 extern PGDLLEXPORT void rotate_worker_main(Datum main_arg);
 
-/* worker_message.c: the answer as bytes, and back. */
+/* What its caller is told of a worker that has ended before its rotation. */
+#define WORKER_GONE_MESSAGE "the rotation worker ended without an answer"
+#define WORKER_GONE_HINT "Look at the server's log and at rotate_history. Running the rotation again is safe."
+
+/* worker_message.c: the answer as bytes, and back.  An error may be FATAL. */
 extern void worker_message_result(StringInfo buf, const RotationResult *result);
 extern void worker_message_error(StringInfo buf, const RotationResult *result, const ErrorData *error);
 

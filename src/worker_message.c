@@ -19,6 +19,7 @@
 
 #define MESSAGE_RESULT 'R'
 #define MESSAGE_ERROR 'E'
+#define MESSAGE_FATAL 'F'
 
 static void
 put_string(StringInfo buf, const char *value)
@@ -142,7 +143,7 @@ worker_message_result(StringInfo buf, const RotationResult *result)
 void
 worker_message_error(StringInfo buf, const RotationResult *result, const ErrorData *error)
 {
-	pq_sendbyte(buf, MESSAGE_ERROR);
+	pq_sendbyte(buf, error->elevel >= FATAL ? MESSAGE_FATAL : MESSAGE_ERROR);
 	put_notices(buf, result->notices);
 	pq_sendint32(buf, error->sqlerrcode);
 	put_string(buf, error->message);
@@ -162,6 +163,17 @@ raise_error(StringInfo buf)
 					detail ? errdetail_internal("%s", detail) : 0, hint ? errhint("%s", hint) : 0));
 }
 
+/* The process has ended, by an error that its rotation could not catch. */
+pg_noreturn static void
+raise_fatal(StringInfo buf)
+{
+	int sqlerrcode = pq_getmsgint(buf, 4);
+	char *message = get_string(buf);
+
+	ereport(ERROR, (errcode(sqlerrcode), errmsg(WORKER_GONE_MESSAGE), errdetail_internal("%s", message),
+					errhint(WORKER_GONE_HINT)));
+}
+
 RotationResult *
 worker_message_read(const char *data, Size length)
 {
@@ -176,6 +188,8 @@ worker_message_read(const char *data, Size length)
 	read_notices(&buf);
 	if (kind == MESSAGE_ERROR)
 		raise_error(&buf);
+	if (kind == MESSAGE_FATAL)
+		raise_fatal(&buf);
 	result->secret = get_string(&buf);
 	result->arn = get_string(&buf);
 	result->role = get_string(&buf);

@@ -125,10 +125,8 @@ receive_answer(dsm_segment *segment, BackgroundWorkerHandle *handle)
 	void *data;
 
 	if (shm_mq_receive(receiver, &length, &data, false) != SHM_MQ_SUCCESS)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_INTERNAL_ERROR), errmsg("the rotation worker ended without an answer"),
-			 errhint("Look at the server's log and at rotate_history. Running the rotation again is safe.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg(WORKER_GONE_MESSAGE), errhint(WORKER_GONE_HINT)));
 	return worker_message_read(data, length);
 }
 

@@ -85,6 +85,8 @@ foreach my $operation (@CALLS)
 		else
 		{
 			is($error->{message}, 'the rotation worker ended without an answer', 'the caller is told');
+			is($error->{sqlstate}, '57P01', 'with the SQLSTATE of what ended it');
+			is($error->{detail}, 'terminating background worker "rotate_ext rotation worker" due to administrator command', 'and why');
 			is($error->{hint}, 'Look at the server\'s log and at rotate_history. Running the rotation again is safe.',
 				'and what to do');
 		}

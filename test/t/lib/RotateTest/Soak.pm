@@ -549,7 +549,7 @@ sub finish
 {
 	my $self = shift;
 	my $t = $self->{t};
-	my @internal = grep { /^XX/ && !/the rotation worker ended without an answer/ } keys %{ $self->{told} };
+	my @internal = grep { /^XX/ } keys %{ $self->{told} };
 
 	note("$self->{done}{$_} x $_") foreach sort keys %{ $self->{done} };
 	note("$self->{told}{$_} x $_") foreach sort keys %{ $self->{told} };
