@@ -171,11 +171,24 @@ CREATE VIEW @extschema@.rotate_history AS
 
 /*
  * How the rotations of each secret go.  To give a version up is no rotation,
- * whatever came of it.  Neither is a look of the launcher's that found nothing to
- * do; but where its looks failed before, the secret is well again.  What is due
- * next is the latest run's to say, whatever it was.
+ * whatever came of it, nor is going back that failed with everything left or put
+ * back as it was (no created_version_id), nor a look of the launcher's that found
+ * nothing to do.  Where its looks failed and a later one did not, the secret is
+ * well again.  What is due next is the latest
+ * run's to say, whatever it was.
  */
 CREATE VIEW @extschema@.rotate_status AS
+	WITH counted AS NOT MATERIALIZED (
+		SELECT h.*
+		FROM @extschema@.rotate_run h
+		WHERE h.source <> 'rotate_abandon'
+			AND NOT (h.source = 'rotate_rollback' AND h.outcome IS NOT DISTINCT FROM 'failed'
+				AND h.created_version_id IS NULL)
+			AND NOT (h.source = 'launcher' AND h.outcome IS NOT DISTINCT FROM 'unchanged')
+			AND NOT (h.source = 'launcher' AND (h.outcome IS NULL OR h.outcome IN ('failed', 'interrupted'))
+				AND EXISTS (SELECT FROM @extschema@.rotate_run g WHERE g.secret = h.secret
+					AND g.source = 'launcher' AND g.run_id > h.run_id
+					AND g.outcome NOT IN ('failed', 'interrupted'))))
 	SELECT r.secret,
 		r.arn,
 		r.role_name AS role,
@@ -200,14 +213,8 @@ CREATE VIEW @extschema@.rotate_status AS
 	FROM @extschema@.rotate_registration r
 		LEFT JOIN LATERAL (
 			SELECT h.run_id, h.outcome, h.error, h.sqlstate, h.hint
-			FROM @extschema@.rotate_run h
-			WHERE h.secret = r.secret AND h.source <> 'rotate_abandon'
-				AND NOT (h.source = 'launcher' AND h.outcome IS NOT DISTINCT FROM 'unchanged')
-				AND NOT (h.source = 'launcher' AND (h.outcome IS NULL OR h.outcome IN ('failed', 'interrupted'))
-					AND EXISTS (SELECT FROM @extschema@.rotate_run g WHERE g.secret = r.secret
-						AND g.source = 'launcher' AND g.run_id > h.run_id
-						AND g.outcome NOT IN ('failed', 'interrupted')))
-				AND (h.finished_at IS NULL OR h.finished_at >= r.registered_at)
+			FROM counted h
+			WHERE h.secret = r.secret AND (h.finished_at IS NULL OR h.finished_at >= r.registered_at)
 			ORDER BY h.run_id DESC LIMIT 1) last ON true
 		LEFT JOIN LATERAL (
 			SELECT h.retry_at
@@ -222,17 +229,12 @@ CREATE VIEW @extschema@.rotate_status AS
 			ORDER BY h.run_id DESC LIMIT 1) success ON true
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.count(*) AS failures
-			FROM @extschema@.rotate_run h
-			WHERE h.secret = r.secret AND h.source <> 'rotate_abandon' AND h.finished_at >= r.registered_at
+			FROM counted h
+			WHERE h.secret = r.secret AND h.finished_at >= r.registered_at
 				AND h.outcome IN ('failed', 'interrupted')
-				AND NOT (h.source = 'launcher' AND EXISTS (SELECT FROM @extschema@.rotate_run g
-					WHERE g.secret = r.secret AND g.source = 'launcher' AND g.run_id > h.run_id
-						AND g.outcome NOT IN ('failed', 'interrupted')))
 				AND h.run_id > COALESCE(
-					(SELECT pg_catalog.max(g.run_id) FROM @extschema@.rotate_run g
-					 WHERE g.secret = r.secret AND g.source <> 'rotate_abandon'
-						AND g.outcome NOT IN ('failed', 'interrupted')
-						AND NOT (g.source = 'launcher' AND g.outcome = 'unchanged')), 0)) failed;
+					(SELECT pg_catalog.max(g.run_id) FROM counted g
+					 WHERE g.secret = r.secret AND g.outcome NOT IN ('failed', 'interrupted')), 0)) failed;
 
 REVOKE ALL ON @extschema@.rotate_history, @extschema@.rotate_status FROM PUBLIC;
 GRANT SELECT ON @extschema@.rotate_history, @extschema@.rotate_status TO pg_monitor;

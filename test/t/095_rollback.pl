@@ -112,6 +112,8 @@ $t->refused($ROLLBACK,
 		hint => $new_password
 	},
 	'no AWSPREVIOUS', @app);
+is_deeply($t->row('SELECT state, consecutive_failures, last_error FROM rotate_status'),
+	{ state => 'ok', consecutive_failures => 0, last_error => undef }, 'and rotate_status does not count it: nothing was begun');
 set_labels('app', AWSPREVIOUS => $labels->{AWSCURRENT});
 $t->refused($ROLLBACK, { sqlstate => '55000', detail => "AWSPREVIOUS is on AWSCURRENT's version." },
 	'AWSPREVIOUS on AWSCURRENT\'s version', @app);
@@ -221,6 +223,7 @@ foreach my $where ('on none', 'on another version')
 }
 is($t->sql("SELECT count(*) FROM rotate_run WHERE source = 'rotate_rollback' AND secret = 'prod/weak' AND created_version_id IS NOT NULL"),
 	'0', 'and no run has anything left to do');
+is($t->sql("SELECT state FROM rotate_status WHERE secret = 'prod/weak'"), 'ok', 'so rotate_status does not count them');
 $t->sql('ALTER DATABASE postgres RESET ALL');
 
 # So it is where the new login fails.

@@ -195,6 +195,7 @@ cell 'AWSPENDING cannot be put back' => sub {
 	is($t->verifier_of('app'), $verifier, 'the role is as before');
 	is($t->sql("SELECT created_version_id FROM rotate_run ORDER BY run_id DESC LIMIT 1"), $was->{labels}{AWSPREVIOUS},
 		'the run says where it was to go');
+	is($t->sql("SELECT state FROM rotate_status WHERE secret = 'prod/app'"), 'failing', 'and rotate_status counts it');
 	$emulator->clear_faults;
 	is($t->sql("SELECT outcome FROM rotate_abandon('prod/app')"), 'abandoned', 'it can be given up');
 	ok($t->can_login('app', $t->password('prod/app')), 'and AWSCURRENT logs in');
@@ -264,6 +265,7 @@ cell 'AWSCURRENT\'s move is never answered' => sub {
 	my $error = $t->sql_error($ROLLBACK);
 	is($error->{sqlstate}, '08007', 'the end is open');
 	is($error->{hint}, "Call rotate_rollback('prod/app') again: it looks where the label is, and goes on from there.", 'what to do');
+	is($t->sql("SELECT state FROM rotate_status WHERE secret = 'prod/app'"), 'failing', 'and rotate_status counts it');
 	ok($t->can_login('app', $was->{old}), 'the role keeps the password that the label may move to');
 	is($t->labels('prod/app')->{AWSPENDING}, $was->{labels}{AWSPREVIOUS}, 'and AWSPENDING stays');
 	$emulator->clear_faults;
