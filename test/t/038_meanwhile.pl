@@ -51,7 +51,7 @@ still_rotates($t, 'hand', 'with AWSCURRENT\'s password it rotates');
 	$emulator->release($fault);
 	is($call->finish->{stdout}, 'rotated', 'someone sets the pending password: the rotation is completed');
 	ok($t->can_login('helped', $pending), 'it logs in');
-	is($t->password('prod/helped'), $pending, 'and is AWSCURRENT\'s');
+	ok($t->password('prod/helped') eq $pending, 'and is AWSCURRENT\'s');
 }
 
 # Set by hand while the label moves: the move can't be held back any more, and the next run says what is wrong.
@@ -100,7 +100,7 @@ still_rotates($t, 'hand', 'with AWSCURRENT\'s password it rotates');
 	$emulator->add_version('prod/again', $t->secret_json('again', RotateTest::random_password()), 'AWSCURRENT');
 	$emulator->release($pause);
 	is($call->finish->{stdout}, 'rotated', 'someone sets the new password again and edits AWSCURRENT: it is rotated all the same');
-	is($t->password('prod/again'), $pending, 'to that password');
+	ok($t->password('prod/again') eq $pending, 'to that password');
 	is(join(' ', (map { $_->{action} } @{ ($t->history('prod/again'))[-1]{phases} })[ -3 .. -1 ]), 'MOVE_CURRENT PROVE_LOGIN MOVE_CURRENT',
 		'whose login was proved again');
 }

@@ -73,7 +73,7 @@ sub rotates
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	subtest $name => sub {
 		is($outcome, 'rotated', 'rotates');
-		like($t->verifier_of('app'), qr/^SCRAM-SHA-256\$4096:/, 'the verifier is one of the server-wide kind');
+		like($t->verifier_of('app'), qr/^SCRAM-SHA-256\$4096 /, 'the verifier is one of the server-wide kind');
 		ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
 		ok(!$t->can_login('app', $before), 'what was AWSCURRENT does not');
 	};

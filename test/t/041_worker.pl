@@ -61,7 +61,7 @@ $emulator->release($rule);
 isnt($call->finish->{status}, 0, 'an immediate shutdown ends the caller');
 $t->start;
 ok($t->can_login('app', $pending), 'the password that was set before the crash is the role\'s after it');
-is($t->password('prod/app'), $pending, 'and the move that was under way has reached the secret');
+ok($t->password('prod/app') eq $pending, 'and the move that was under way has reached the secret');
 is($t->row("SELECT state FROM rotate_status")->{state}, 'interrupted', 'rotate_status says how the run ended');
 is($t->row("SELECT * FROM rotate_now('prod/app')")->{outcome}, 'rotated', 'the next run rotates');
 is(($t->history('prod/app'))[-2]{outcome}, 'interrupted', 'and records that the one before was interrupted');
@@ -131,7 +131,7 @@ foreach my $end ('rotate_ext.worker_timeout', 'pg_cancel_backend()', 'pg_termina
 		last if $t->password('prod/app') eq $pending;
 		select undef, undef, undef, 0.05;
 	}
-	is($t->password('prod/app'), $pending, 'since the move may arrive after all, as it does here');
+	ok($t->password('prod/app') eq $pending, 'since the move may arrive after all, as it does here');
 	consistent('and AWSCURRENT logs in');
 	is($t->row("SELECT * FROM rotate_now('prod/app')")->{outcome}, 'rotated', 'the next run rotates');
 }

@@ -114,7 +114,7 @@ foreach my $case (
 	is($rotation->{attempts}, 2, 'after all attempts');
 	like($rotation->{reason}, $reason, 'and the service has seen which host and why');
 	is($t->verifier_of($app->{role}), $verifier, 'the role is as before');
-	is($t->password($app->{secret}), $value, 'AWSCURRENT too');
+	ok($t->password($app->{secret}) eq $value, 'AWSCURRENT too');
 	$answer = $s->begin($app);
 	is($answer->{message}, 'A previous rotation isn\'t complete. That rotation will be reattempted.',
 		'rotate_secret then says that it is not complete');

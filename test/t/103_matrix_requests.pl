@@ -72,7 +72,7 @@ foreach my $cell (@cut)
 	my $verifier = RotateTest::literal($cell->{verifier});
 
 	is($cell->{result}{status} == 0, $moved, "$cell->{point}: " . ($moved ? 'no login is left to be proved' : 'the proof fails'));
-	ok($t->wait_for("SELECT rolpassword = $verifier FROM pg_authid WHERE oid = $cell->{oid}"), 'the old verifier is back, to the byte')
+	ok($t->wait_for("SELECT $RotateTest::VERIFIER = $verifier FROM pg_authid WHERE oid = $cell->{oid}"), 'the old verifier is back, to the byte')
 	  unless $moved;
 }
 $m->gate('open', port => $_->{gate}) foreach @cut;

@@ -30,6 +30,11 @@ use Test::More;
 
 our $REGION = 'eu-central-1';
 
+# Of pg_authid: the kind of a role's verifier, and a hash of it instead of itself,
+# since a test that fails prints what it has compared.
+our $VERIFIER = q{coalesce(coalesce(substring(rolpassword FROM '^(md5|SCRAM-SHA-256[$][0-9]+)'), 'unknown') || ' ' || }
+  . q{encode(sha256(convert_to(rolpassword, 'UTF8')), 'hex'), '')};
+
 # No library, and no psql, may find a developer's own settings.
 delete @ENV{ grep { /^AWS_/ } keys %ENV };
 
@@ -321,7 +326,7 @@ sub refused
 	my ($role, $secret) = delete @options{qw(role secret)};
 	my $runs = delete $options{runs};
 	my %where = map { $_ => $options{$_} } grep { exists $options{$_} } 'database';
-	my $verifier = 'SELECT rolpassword FROM pg_authid WHERE rolname = ' . literal(defined $role ? $role : '');
+	my $verifier = "SELECT $VERIFIER FROM pg_authid WHERE rolname = " . literal(defined $role ? $role : '');
 	my $last = 'SELECT coalesce(max(run_id), 0) FROM rotate_history';
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
@@ -356,8 +361,7 @@ sub _passwords
 	my ($self, $secret) = @_;
 	return unless defined $secret;
 	return grep { length($_) >= 8 }
-	  map { defined $_->{string} && $_->{string} =~ /"password"\s*:\s*"((?:[^"\\]|\\.)*)"/s ? $1 : () }
-	  values %{ $self->{emulator}->secret($secret)->{versions} };
+	  map { /"password"\s*:\s*"((?:[^"\\]|\\.)*)"/s ? $1 : () } values %{ { $self->{emulator}->texts($secret) } };
 }
 
 # scram_verifier(PASSWORD): as PostgreSQL would make it of an ASCII password.
@@ -446,7 +450,7 @@ sub add
 sub verifier_of
 {
 	my ($self, $role) = @_;
-	return $self->sql('SELECT rolpassword FROM pg_authid WHERE rolname = ' . literal($role));
+	return $self->sql("SELECT $VERIFIER FROM pg_authid WHERE rolname = " . literal($role));
 }
 
 # labels(SECRET): {AWSCURRENT => version id, ...}
@@ -464,12 +468,7 @@ sub password
 sub unchanged
 {
 	my ($self, $role, $secret) = @_;
-	my $state = $self->{emulator}->secret($secret);
-
-	# Hashes, since a test that fails prints this.
-	$_->{string} = Digest::SHA::sha256_hex(encode('UTF-8', $_->{string}))
-	  foreach grep { defined $_->{string} } values %{ $state->{versions} };
-	return $json->encode({ verifier => Digest::SHA::sha256_hex($self->verifier_of($role)), secret => $state });
+	return $json->encode({ verifier => $self->verifier_of($role), secret => $self->{emulator}->secret($secret) });
 }
 
 # login(ROLE, PASSWORD, host, dbname, sslmode): over TCP, the way an

@@ -10,6 +10,8 @@ use strict;
 use warnings;
 
 use Cwd qw(abs_path);
+use Digest::SHA qw(sha256_hex);
+use Encode qw(encode);
 use Errno qw(EINTR);
 use File::Basename qw(dirname);
 use HTTP::Tiny;
@@ -91,7 +93,26 @@ sub _value
 }
 
 # secret(NAME): everything about it, as the control port shows it.
-sub secret { my ($self, $name) = @_; return $self->control('/state', secret => $name); }
+# secret(NAME): its versions, labels and attributes.  A hash is there instead of
+# each value, since a test that fails prints what it has compared.
+sub secret
+{
+	my ($self, $name) = @_;
+	my $state = $self->control('/state', secret => $name);
+
+	$_->{string} = sha256_hex(encode('UTF-8', $_->{string}))
+	  foreach grep { defined $_->{string} } values %{ $state->{versions} };
+	return $state;
+}
+
+# texts(NAME): the values that its versions have, by version id.
+sub texts
+{
+	my ($self, $name) = @_;
+	my $versions = $self->control('/state', secret => $name)->{versions};
+
+	return map { $_ => $versions->{$_}{string} } grep { defined $versions->{$_}{string} } keys %$versions;
+}
 
 sub labels { my ($self, $name) = @_; return $self->secret($name)->{labels}; }
 
@@ -99,9 +120,8 @@ sub labels { my ($self, $name) = @_; return $self->secret($name)->{labels}; }
 sub text
 {
 	my ($self, $name, $label) = @_;
-	my $secret = $self->secret($name);
-	my $id = $secret->{labels}{$label};
-	return defined $id ? $secret->{versions}{$id}{string} : undef;
+	my $id = $self->labels($name)->{$label};
+	return defined $id ? { $self->texts($name) }->{$id} : undef;
 }
 
 # value(NAME, LABEL): the same, parsed.

@@ -117,8 +117,8 @@ sub check_state
 	my ($t, $fault, $call, $before, $error) = @_;
 	my $secret = $t->emulator->secret('prod/app');
 	my $created = $call eq 'UpdateSecretVersionStage' || ($call eq 'PutSecretValue' && $fault->{effect} eq 'after');
-	my @passwords = map { defined $_->{string} ? JSON::PP->new->decode($_->{string})->{password} : () }
-	  values %{ $secret->{versions} };
+	my %texts = $t->emulator->texts('prod/app');
+	my @passwords = map { JSON::PP->new->decode($_)->{password} } values %texts;
 	my %labels = %{ $secret->{labels} };
 
 	if ($created)

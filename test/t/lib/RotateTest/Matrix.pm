@@ -160,11 +160,11 @@ sub cells
 	my $secrets = join ', ', map { RotateTest::literal($_->{secret}) } @cells;
 	$t->wait_for("SELECT count(DISTINCT secret) FROM rotate_run WHERE source = 'launcher' AND outcome IS NOT NULL AND secret IN ($secrets)",
 		scalar @cells) or die 'the launcher does not look at new registrations';
-	my %role = map { $_->{rolname} => $_ } $t->rows('SELECT rolname, oid::bigint, rolpassword FROM pg_authid');
+	my %role = map { $_->{rolname} => $_ } $t->rows("SELECT rolname, oid::bigint, $RotateTest::VERIFIER AS verifier FROM pg_authid");
 	foreach my $cell (@cells)
 	{
 		$cell->{oid} = $role{ $cell->{role} }{oid};
-		$cell->{verifier} = $role{ $cell->{role} }{rolpassword};
+		$cell->{verifier} = $role{ $cell->{role} }{verifier};
 		$self->begin_event($cell) if $cell->{event};
 	}
 	return @cells;
@@ -424,7 +424,7 @@ sub _look
 	my ($self, @cells) = @_;
 	my $secrets = join ', ', map { RotateTest::literal($_->{secret}) } @cells;
 	my %found = map { $_->{secret} => $_ } $self->{t}->rows(qq{
-		SELECT r.secret, a.rolpassword AS verifier, rotate_is_running(r.role_oid) AS running,
+		SELECT r.secret, $RotateTest::VERIFIER AS verifier, rotate_is_running(r.role_oid) AS running,
 			s.state, s.next_due,
 			(SELECT json_agg(h ORDER BY h.run_id) FROM (SELECT run_id, source, outcome, version_id, sqlstate, error,
 				started_at, finished_at, finished_at IS NULL AS open,

@@ -522,7 +522,8 @@ sub _put_right
 	foreach my $case (@{ $self->{put_back} || [] })
 	{
 		my ($role, $by_hand, $before) = @$case;
-		$t->sql("ALTER ROLE $role PASSWORD '$before'") if $t->verifier_of($role) eq $by_hand;
+		my ($status, $now) = $t->psql("SELECT rolpassword FROM pg_authid WHERE rolname = '$role'");
+		$t->sql("ALTER ROLE $role PASSWORD '$before'") if $status == 0 && $now eq $by_hand;
 	}
 	$self->{put_back} = [];
 	return;
