@@ -206,8 +206,9 @@ my @by_hand = $m->cells('password changed by hand', slug => 'by_hand', unusual =
 $m->bring(@by_hand);
 foreach my $cell (@by_hand)
 {
-	$cell->{hands} = RotateTest::scram_verifier(RotateTest::random_password());
-	my $sql = "ALTER ROLE $cell->{role} PASSWORD " . RotateTest::literal($cell->{hands});
+	my $verifier = RotateTest::scram_verifier(RotateTest::random_password());
+	my $sql = "ALTER ROLE $cell->{role} PASSWORD " . RotateTest::literal($verifier);
+	$cell->{hands} = RotateTest::hashed_verifier($verifier);
 	$cell->{point} eq 'setting' ? $m->in_session($cell, "$sql; COMMIT;") : $t->sql($sql);
 }
 $m->let_go(@by_hand);

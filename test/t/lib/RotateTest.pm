@@ -17,7 +17,7 @@ use strict;
 use warnings;
 
 use Cwd qw(abs_path);
-use Digest::SHA qw(sha256 hmac_sha256);
+use Digest::SHA qw(sha256 sha256_hex hmac_sha256);
 use Encode qw(encode decode);
 use File::Basename qw(dirname);
 use IPC::Run ();
@@ -362,6 +362,13 @@ sub _passwords
 	return unless defined $secret;
 	return grep { length($_) >= 8 }
 	  map { /"password"\s*:\s*"((?:[^"\\]|\\.)*)"/s ? $1 : () } values %{ { $self->{emulator}->texts($secret) } };
+}
+
+# hashed_verifier(VERIFIER): as $VERIFIER shows it
+sub hashed_verifier
+{
+	my $verifier = shift;
+	return ($verifier =~ /^(md5|SCRAM-SHA-256\$[0-9]+)/)[0] . ' ' . sha256_hex($verifier);
 }
 
 # scram_verifier(PASSWORD): as PostgreSQL would make it of an ASCII password.
