@@ -148,6 +148,19 @@ was_denied_while_open(const Rotation *rotation, const ErrorData *error)
 	return result;
 }
 
+static bool
+reached_other_server(const Rotation *rotation)
+{
+	ListCell *cell;
+
+	foreach (cell, rotation->logins)
+	{
+		if (((const TriedLogin *) lfirst(cell))->result.outcome == LOGIN_OTHER_SERVER)
+			return true;
+	}
+	return false;
+}
+
 /* When the launcher is to look at the secret again, because of this run; 0: it need not. */
 static TimestampTz
 plan_retry(const Rotation *rotation, const ErrorData *error)
@@ -168,6 +181,9 @@ plan_retry(const Rotation *rotation, const ErrorData *error)
 	if (operation == OPERATION_ROLLBACK && !open && rotation->rollback.target == NULL)
 		class = RETRY_SOON;
 	else if (was_denied_while_open(rotation, error))
+		class = RETRY_SOON;
+	/* after a failover the way to this server may come later than the promotion */
+	else if (operation == OPERATION_RECOVER && reached_other_server(rotation))
 		class = RETRY_SOON;
 	else
 		class = rotation->timed_out ? RETRY_SOON : retry_class(unpack_sql_state(error->sqlerrcode));

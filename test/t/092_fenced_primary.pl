@@ -75,6 +75,9 @@ $node->wait_for_catchup('new', 'replay', $node->lsn('write'));
 # Failover
 $emulator->clear_log;
 $new->node->promote;
+# the address moves after the promotion: the first looks reach the old one
+ok($new->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE source = 'launcher' AND secret = 'prod/created' AND sqlstate = '55000'"),
+	'before the address leads to the new primary, its looks reach the old one');
 $address->stop;
 $address = start_stranger('relay', port => $address->port, target => $new->port);
 ok($new->wait_for('SELECT rotate_recovery()', 'on'), 'the new primary has a launcher');
