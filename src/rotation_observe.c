@@ -447,7 +447,7 @@ observe_role(Rotation *rotation)
 		facts->pending_is_current ? facts->role_has[VERSION_CURRENT] : matches(rotation, VERSION_PENDING);
 	facts->role_has[VERSION_PREVIOUS] = matches(rotation, VERSION_PREVIOUS);
 	facts->set_by_us = rotation->role.has_password &&
-					   store_verifier_version(rotation->role.oid, rotation->role.verifier_hash) != NULL;
+					   store_is_our_verifier(rotation->role.oid, rotation->role.verifier_hash);
 	facts->pending_written_by_us =
 		versions[VERSION_PENDING].id != NULL &&
 		store_created_version(rotation->registration->arn, versions[VERSION_PENDING].id);

@@ -133,8 +133,8 @@ extern void store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_
 /* Did a run of ours set the verifier with this hash, and has none since then come to a good end? */
 extern bool store_is_unsettled_verifier(Oid role_oid, const uint8 *hash);
 
-/* The version that we set a verifier with this hash for, or NULL: not set by us. */
-extern char *store_verifier_version(Oid role_oid, const uint8 *hash);
+/* Did a run of ours set the verifier with this hash? */
+extern bool store_is_our_verifier(Oid role_oid, const uint8 *hash);
 
 /* The latest run of each secret that is registered in this cluster: a list of LastRun. */
 extern List *store_list_last_runs(const char *system_identifier);

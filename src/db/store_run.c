@@ -240,16 +240,14 @@ has_row(const char *format, StoreArgs *args)
 	return found;
 }
 
-char *
-store_verifier_version(Oid role_oid, const uint8 *hash)
+bool
+store_is_our_verifier(Oid role_oid, const uint8 *hash)
 {
 	StoreArgs args = {0};
 
 	store_add_oid(&args, role_oid);
 	store_add_hash(&args, hash);
-	return find_text("SELECT set_version_id FROM %s.rotate_run WHERE role_oid = $1 AND verifier_hash = $2 "
-					 "ORDER BY run_id DESC LIMIT 1",
-					 &args);
+	return has_row("SELECT 1 FROM %s.rotate_run WHERE role_oid = $1 AND verifier_hash = $2 LIMIT 1", &args);
 }
 
 bool

@@ -32,8 +32,8 @@ is(scalar(grep { !/\|[A-Z][^|]*\.$/ } split /\n/, $t->sql("LOAD 'rotate_ext'; $q
 is($t->sql("LOAD 'rotate_ext'; SELECT string_agg(DISTINCT context, ' ') FROM pg_settings WHERE name LIKE 'rotate_ext.%'"), 'sighup',
 	'for postgresql.conf only, and a reload suffices');
 
-$t->sql("LOAD 'rotate_ext'; ALTER SYSTEM SET rotate_ext.profile = 'x'; ALTER SYSTEM RESET rotate_ext.profile");
-pass('by ALTER SYSTEM, too');
+is($t->sql("LOAD 'rotate_ext';\nALTER SYSTEM SET rotate_ext.profile = 'x';\n"
+	  . "SELECT setting FROM pg_file_settings WHERE name = 'rotate_ext.profile';\nALTER SYSTEM RESET rotate_ext.profile"), 'x', 'by ALTER SYSTEM, too');
 
 # Objects
 my ($objects) = $readme =~ /^(\| object \|.*?)\n\n/ms;
