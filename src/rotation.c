@@ -16,6 +16,8 @@
 #include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/pmsignal.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
@@ -438,6 +440,10 @@ fail(Rotation *rotation)
 							 false);
 	(void) try_step(rotation, restore_after_error, error);
 	(void) try_step(rotation, rotation_rollback_undo, error);
+
+	/* a server that is gone is no failure of the rotation: it is interrupted, and followed up as such */
+	if (!PostmasterIsAlive())
+		proc_exit(1);
 	(void) try_step(rotation, rotation_end_record, error);
 	close_run(rotation);
 	ReThrowError(error);

@@ -20,10 +20,12 @@
 #include "storage/dsm.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/pmsignal.h"
 #include "storage/proc.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "compat.h"
 #include "guc.h"
 #include "turn.h"
 #include "worker.h"
@@ -116,6 +118,24 @@ attach_queue(dsm_segment *segment, BackgroundWorkerHandle *handle)
 	return shm_mq_attach((shm_mq *) ((char *) shared + WORKER_QUEUE_OFFSET), segment, handle);
 }
 
+/*
+ * There will be no answer.  What has ended the worker may be about to end this
+ * session, too, and is what its client should be told then.
+ */
+pg_noreturn static void
+report_no_answer(WorkerSegment *shared)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (!PostmasterIsAlive())
+		ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN),
+						errmsg("terminating connection due to unexpected postmaster exit")));
+	if (pg_atomic_read_u32(&shared->taken) == 0)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+						errmsg("could not start a rotation worker: the server did not start its process"),
+						errhint("Look at the server's log. Nothing has been changed; try again.")));
+	ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg(WORKER_GONE_MESSAGE), errhint(WORKER_GONE_HINT)));
+}
+
 /* The worker's answer; interrupts are served while waiting. */
 static RotationResult *
 receive_answer(dsm_segment *segment, BackgroundWorkerHandle *handle)
@@ -125,8 +145,7 @@ receive_answer(dsm_segment *segment, BackgroundWorkerHandle *handle)
 	void *data;
 
 	if (shm_mq_receive(receiver, &length, &data, false) != SHM_MQ_SUCCESS)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR), errmsg(WORKER_GONE_MESSAGE), errhint(WORKER_GONE_HINT)));
+		report_no_answer(dsm_segment_address(segment));
 	return worker_message_read(data, length);
 }
 

@@ -10,7 +10,7 @@ use lib "$FindBin::RealBin/lib";
 use RotateTest;
 use RotateTest::Faults;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(time usleep);
 
 my $t = RotateTest->new;
 my $emulator = $t->emulator;
@@ -104,6 +104,43 @@ foreach my $operation ('DescribeSecret', 'UpdateSecretVersionStage')
 		interrupted($operation, sub { $t->stop('fast') });
 		$t->start;
 		check_repaired($operation, $old);
+	};
+}
+
+sub has_ended
+{
+	my $pid = shift;
+	my $until = time() + $PostgreSQL::Test::Utils::timeout_default;
+
+	usleep(20_000) while kill(0, $pid) && time() < $until;
+	return !kill(0, $pid);
+}
+
+# A worker that outlives its server for a moment may meet anything: that is no failure of the rotation's.
+$t->set('rotate_ext.max_attempts' => 1);
+foreach my $operation ('DescribeSecret', 'PutSecretValue')
+{
+	subtest "the postmaster is killed, and the answer lost, in $operation" => sub {
+		my $old = $t->password('prod/app');
+		my $fault = $emulator->fault(action => 'pause', then => 'cut', operation => $operation, times => 0);
+		my $call = $t->start_sql($rotate);
+
+		$emulator->wait_for_fault($fault);
+		my $pid = $t->sql("SELECT pid $worker");
+		kill 'STOP', $pid;
+		# the lost answer is there to be seen first
+		$emulator->release($fault);
+		$emulator->clear_faults;
+		my $postmaster = $t->node->{_pid};
+		$t->node->kill9;
+		ok(has_ended($postmaster), 'the postmaster is gone');
+		kill 'CONT', $pid;
+		$call->finish;
+		ok(has_ended($pid), 'the worker ends');
+		$t->start;
+		is($t->sql('SELECT state FROM rotate_status'), 'interrupted', 'the rotation was interrupted');
+		check_repaired($operation, $old);
+		is(($t->history('prod/app'))[-2]{outcome}, 'interrupted', 'as rotate_history says');
 	};
 }
 

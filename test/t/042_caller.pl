@@ -134,6 +134,30 @@ foreach my $how (sort keys %end)
 	eval { $call->finish; };
 }
 
+# Where the server cannot start the process: none that it may have comes free for the user.
+{
+	my $observer = $t->node->background_psql('postgres', timeout => 60);
+	my $limit = join ' ', 'prlimit --nproc --raw --noheadings --output SOFT --pid', $postmaster;
+	my $before = `$limit`;
+	chomp $before;
+	like($before, qr/^(\d+|unlimited)$/, 'the server may start processes');
+
+	$observer->query_safe('SELECT pg_advisory_lock(1)');
+	my $call = start('SELECT pg_advisory_lock_shared(1);');
+	pid_of($call);
+	system("prlimit --pid $postmaster --nproc=1:") == 0 or die 'could not set the limit';
+	$observer->query_safe('SELECT pg_advisory_unlock(1)');
+	my $result = $call->finish;
+	system("prlimit --pid $postmaster --nproc=$before:") == 0 or die 'could not set the limit back';
+	$observer->quit;
+	is($result->{error}{sqlstate}, '53000', 'a worker that could not be started is an error');
+	is($result->{error}{message}, 'could not start a rotation worker: the server did not start its process', 'which says so');
+	is($result->{error}{hint}, q{Look at the server's log. Nothing has been changed; try again.}, 'and that nothing has begun');
+	like($t->server_log, qr/could not fork (background )?worker process/, q{the server's log has the reason});
+	is(segments(), $segments, 'no shared memory is left');
+	is(scalar($t->history('prod/app')), $runs, 'and there is no run');
+}
+
 # While it waits for its turn: it has ordered nothing.
 foreach my $how (sort keys %end)
 {
