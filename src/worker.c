@@ -211,6 +211,13 @@ rotate_worker_main(Datum main_arg)
 		return;
 	dsm_pin_mapping(segment);
 	shared = dsm_segment_address(segment);
+	if (strncmp(shared->stamp, WORKER_STAMP, sizeof(shared->stamp)) != 0 ||
+		shared->order_size != sizeof(RotationOrder))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("could not take a rotation's order: it is of another version of rotate_ext"),
+						errdetail("The installed library is of version %s, and was loaded by this worker.",
+								  ROTATE_EXT_VERSION),
+						errhint("Start a new session: the library was replaced under the one that asks.")));
 	if (pg_atomic_exchange_u32(&shared->taken, 1) != 0)
 		return;
 

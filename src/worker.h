@@ -22,14 +22,22 @@
 
 #include "rotation.h"
 
-/* What lies in the DSM segment, followed by the answer's queue. */
+/*
+ * What lies in the DSM segment, followed by the answer's queue.  A worker has the
+ * library that is installed, and a session the one that was installed when it
+ * began: what they take each other's bytes for is at its head.
+ */
 typedef struct WorkerSegment
 {
+	char stamp[64];  /* WORKER_STAMP, */
+	Size order_size; /* and the size of the order */
 	Oid database;
 	pg_atomic_uint32 taken; /* by the worker, or back by its caller: the order is the first one's */
 	RotationOrder order;    /* wiped by the worker */
 	char queue[FLEXIBLE_ARRAY_MEMBER]; /* shm_mq, MAXALIGNed */
 } WorkerSegment;
+
+#define WORKER_STAMP "order of rotate_ext, version " ROTATE_EXT_VERSION
 
 #define WORKER_QUEUE_SIZE 65536
 #define WORKER_QUEUE_OFFSET MAXALIGN(offsetof(WorkerSegment, queue))
@@ -39,8 +47,8 @@ typedef struct WorkerSegment
  * memory context.  roleid, where it is known, is the role whose turn is waited
  * for first.  Raises the worker's error as it was raised there;
  * ERRCODE_INSUFFICIENT_RESOURCES where no worker slot comes free within
- * rotate_ext.start_timeout; ERRCODE_INTERNAL_ERROR where the worker ended without an
- * answer.  A cancelled or terminated caller leaves the worker to finish; where
+ * rotate_ext.start_timeout, or the worker does not take the order;
+ * ERRCODE_INTERNAL_ERROR where it ended without an answer.  A cancelled or terminated caller leaves the worker to finish; where
  * there is no worker yet, the order goes with the caller.
  */
 extern RotationResult *worker_perform(const RotationOrder *order, Oid roleid);

@@ -57,6 +57,8 @@ make_segment(const RotationOrder *order, Oid database)
 	WorkerSegment *shared = dsm_segment_address(segment);
 	shm_mq *queue;
 
+	strlcpy(shared->stamp, WORKER_STAMP, sizeof(shared->stamp));
+	shared->order_size = sizeof(RotationOrder);
 	pg_atomic_init_u32(&shared->taken, 0);
 	on_dsm_detach(segment, withdraw_order, (Datum) 0);
 	shared->database = database;
@@ -130,9 +132,11 @@ report_no_answer(WorkerSegment *shared)
 		ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN),
 						errmsg("terminating connection due to unexpected postmaster exit")));
 	if (pg_atomic_read_u32(&shared->taken) == 0)
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-						errmsg("could not start a rotation worker: the server did not start its process"),
-						errhint("Look at the server's log. Nothing has been changed; try again.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES), errmsg("could not start a rotation worker"),
+				 errdetail("Its process was not started, or ended before it took its order."),
+				 errhint("Look at the server's log. Nothing has been changed; try again, in a new session "
+						 "if rotate_ext was updated.")));
 	ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg(WORKER_GONE_MESSAGE), errhint(WORKER_GONE_HINT)));
 }
 

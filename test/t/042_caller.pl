@@ -134,6 +134,9 @@ foreach my $how (sort keys %end)
 	eval { $call->finish; };
 }
 
+my @not_started = ('could not start a rotation worker', 'Its process was not started, or ended before it took its order.',
+	q{Look at the server's log. Nothing has been changed; try again, in a new session if rotate_ext was updated.});
+
 # Where the server cannot start the process: none that it may have comes free for the user.
 {
 	my $observer = $t->node->background_psql('postgres', timeout => 60);
@@ -151,11 +154,27 @@ foreach my $how (sort keys %end)
 	system("prlimit --pid $postmaster --nproc=$before:") == 0 or die 'could not set the limit back';
 	$observer->quit;
 	is($result->{error}{sqlstate}, '53000', 'a worker that could not be started is an error');
-	is($result->{error}{message}, 'could not start a rotation worker: the server did not start its process', 'which says so');
-	is($result->{error}{hint}, q{Look at the server's log. Nothing has been changed; try again.}, 'and that nothing has begun');
+	is_deeply([ @{ $result->{error} }{qw(message detail hint)} ], \@not_started, 'which says that nothing has begun');
 	like($t->server_log, qr/could not fork (background )?worker process/, q{the server's log has the reason});
 	is(segments(), $segments, 'no shared memory is left');
 	is(scalar($t->history('prod/app')), $runs, 'and there is no run');
+}
+
+# Where the library was replaced under a session: the worker has another one.
+{
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	chomp(my $library = `$ENV{PG_CONFIG} --pkglibdir` . '');
+	my $bytes = PostgreSQL::Test::Utils::slurp_file("$library/rotate_ext.so");
+	is($bytes =~ s/(?<=order of rotate_ext, version )1\.0/0.9/g, 1, 'a library of another version');
+	PostgreSQL::Test::Utils::append_to_file("$dir/rotate_ext.so", $bytes);
+
+	$t->set(dynamic_library_path => "$dir:\$libdir");
+	$t->error_is("SELECT rotate_now('prod/app')",
+		{ sqlstate => '53000', message => $not_started[0], detail => $not_started[1], hint => $not_started[2] }, 'does not take the order');
+	like($t->server_log, qr/ERROR: .* could not take a rotation's order: it is of another version of rotate_ext\n/, q{as the server's log says});
+	is(segments(), $segments, 'no shared memory is left');
+	is(scalar($t->history('prod/app')), $runs, 'and there is no run');
+	$t->set(dynamic_library_path => undef);
 }
 
 # While it waits for its turn: it has ordered nothing.
