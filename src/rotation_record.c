@@ -127,7 +127,7 @@ takes_place_of_look(const Rotation *rotation, const ErrorData *error)
 }
 
 /*
- * Was a look of the launcher's denied before it saw anything, while the role has a
+ * Was a look denied before it saw anything, while the role has a
  * password that a run has left it with?  It is open then what logs in, and whoever
  * denies it may set that right.
  */
@@ -137,8 +137,7 @@ was_denied_while_open(const Rotation *rotation, const ErrorData *error)
 	RoleState role;
 	bool result;
 
-	if (rotation->order->operation != OPERATION_RECOVER ||
-		error->sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE || rotation->registration == NULL ||
+	if (error->sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE || rotation->registration == NULL ||
 		rotation->versions[VERSION_CURRENT].id != NULL)
 		return false;
 	rotation_begin();
@@ -161,13 +160,31 @@ reached_other_server(const Rotation *rotation)
 	return false;
 }
 
+/* What kind of failure the error is, for when to try again. */
+static RetryClass
+failure_class(const Rotation *rotation, const ErrorData *error)
+{
+	RotationOperation operation = rotation->order->operation;
+
+	/* that AWSCURRENT may not log in can't wait for long, whatever the error is */
+	if (is_open(rotation) || rotation->timed_out)
+		return RETRY_SOON;
+	/* what an earlier run had begun is no worse for a rollback that did not come about */
+	if (operation == OPERATION_ROLLBACK && rotation->rollback.target == NULL)
+		return RETRY_SOON;
+	/* after a failover the way to this server may come later than the promotion */
+	if (operation == OPERATION_RECOVER &&
+		(reached_other_server(rotation) || was_denied_while_open(rotation, error)))
+		return RETRY_SOON;
+	return retry_class(unpack_sql_state(error->sqlerrcode));
+}
+
 /* When the launcher is to look at the secret again, because of this run; 0: it need not. */
 static TimestampTz
 plan_retry(const Rotation *rotation, const ErrorData *error)
 {
 	RotationOperation operation = rotation->order->operation;
 	bool open = is_open(rotation);
-	RetryClass class;
 	long delay;
 
 	if (error == NULL)
@@ -177,21 +194,8 @@ plan_retry(const Rotation *rotation, const ErrorData *error)
 	if (!open && operation != OPERATION_RECOVER && (rotation->begun == NULL || operation == OPERATION_EVENT))
 		return 0;
 
-	/* what an earlier run had begun is no worse for a rollback that did not come about */
-	if (operation == OPERATION_ROLLBACK && !open && rotation->rollback.target == NULL)
-		class = RETRY_SOON;
-	else if (was_denied_while_open(rotation, error))
-		class = RETRY_SOON;
-	/* after a failover the way to this server may come later than the promotion */
-	else if (operation == OPERATION_RECOVER && reached_other_server(rotation))
-		class = RETRY_SOON;
-	else
-		class = rotation->timed_out ? RETRY_SOON : retry_class(unpack_sql_state(error->sqlerrcode));
-
-	/* that AWSCURRENT may not log in can't wait for long, whatever the error is */
-	if (open)
-		class = RETRY_SOON;
-	delay = retry_delay_ms(class, open ? Min(rotation->attempt, MAX_OPEN_ATTEMPT) : rotation->attempt,
+	delay = retry_delay_ms(failure_class(rotation, error),
+						   open ? Min(rotation->attempt, MAX_OPEN_ATTEMPT) : rotation->attempt,
 						   pg_prng_double(&pg_global_prng_state));
 	/* as where it is a success: AWSCURRENT's password was given, and a crashed run's move may arrive after that */
 	if (delay < 0 && rotation->repaired)
