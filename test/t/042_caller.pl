@@ -25,6 +25,8 @@ sub segments
 	my @files = glob($t->node->data_dir . '/pg_dynshmem/*');
 	return scalar @files;
 }
+# the one of the registration's worker has gone when that has
+$t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'rotate_ext%'", '0') or die 'a worker does not end';
 my $segments = segments();
 
 # start(SQL before): the psql of a rotation, by an application name of its own.
