@@ -219,6 +219,15 @@ read_registration_arguments(FunctionCallInfo fcinfo, RotationOrder *order)
 	registration->own_pending_only = PG_GETARG_BOOL(9);
 }
 
+/* What kept earlier looks of the launcher's from the secret may be so no more: once this has committed it looks. */
+static void
+have_looked_at(const char *secret)
+{
+	if (launcher_looks_after())
+		store_make_due(secret);
+	launcher_wake_at_commit();
+}
+
 /*
  * The worker looks at the secret and the role; the row is written here, in
  * the caller's transaction, so that ROLLBACK takes it back.
@@ -255,7 +264,7 @@ rotate_register(PG_FUNCTION_ARGS)
 	registration.system_identifier = identity_system();
 	registration.registered_by = order.requested_by;
 	store_insert_registration(&registration);
-	launcher_wake_at_commit();
+	have_looked_at(order.secret);
 
 	set_text(&values[0], &nulls[0], order.secret);
 	set_text(&values[1], &nulls[1], result->arn);
@@ -317,7 +326,7 @@ rotate_enable(PG_FUNCTION_ARGS)
 	registration->instance_hash = identity_instance(registration->host, registration->login_host);
 	if (!store_bind_registration(registration))
 		not_registered(secret);
-	launcher_wake_at_commit();
+	have_looked_at(registration->secret);
 	PG_RETURN_VOID();
 }
 

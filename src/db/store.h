@@ -130,6 +130,9 @@ extern void store_run_sets(int64 run_id, const char *version_id, const uint8 *ha
  */
 extern void store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_hash);
 
+/* The launcher is to look at the secret at once, or as soon as the run that is under way has ended. */
+extern void store_make_due(const char *secret);
+
 /* Did a run of ours set the verifier with this hash, and has none since then come to a good end? */
 extern bool store_is_unsettled_verifier(Oid role_oid, const uint8 *hash);
 

@@ -181,13 +181,12 @@ store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_hash)
 	store_add_text(&args, end->error);
 	store_add_text(&args, end->hint);
 	store_add_timestamptz(&args, end->retry_at, end->retry_at == 0);
-	store_execute(
-		&scope,
-		"UPDATE %s.rotate_run SET finished_at = clock_timestamp(), outcome = $2, "
-		"version_id = COALESCE($3, version_id), phases = $4::jsonb, "
-		"lockout = $5 * interval '1 microsecond', sqlstate = $6, error = $7, hint = $8, retry_at = $9 "
-		"WHERE run_id = $1",
-		&args, SPI_OK_UPDATE);
+	store_execute(&scope,
+				  "UPDATE %s.rotate_run SET finished_at = clock_timestamp(), outcome = $2, "
+				  "version_id = COALESCE($3, version_id), phases = $4::jsonb, "
+				  "lockout = $5 * interval '1 microsecond', sqlstate = $6, error = $7, hint = $8, "
+				  "retry_at = LEAST($9, retry_at) WHERE run_id = $1",
+				  &args, SPI_OK_UPDATE);
 
 	store_add_int8(&prune, run_id, false);
 	store_add_int4(&prune, rotate_history_retention);
@@ -212,6 +211,21 @@ store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_hash)
 	/* the id and nothing else: anyone may LISTEN */
 	snprintf(payload, sizeof(payload), INT64_FORMAT, run_id);
 	Async_Notify("rotate_ext", payload);
+}
+
+void
+store_make_due(const char *secret)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+
+	store_begin(&scope);
+	store_add_text(&args, secret);
+	store_execute(&scope,
+				  "UPDATE %s.rotate_run SET retry_at = clock_timestamp() "
+				  "WHERE run_id = (SELECT max(run_id) FROM %s.rotate_run WHERE secret = $1)",
+				  &args, SPI_OK_UPDATE);
+	store_finish(&scope);
 }
 
 /* The first column of the first row, in the caller's context; NULL where there is no row, or it is null. */

@@ -157,6 +157,40 @@ $last = last_run('second')->{run_id};
 $t->reload;
 is(last_run('second')->{run_id}, $last, 'and once is enough');
 
+# One that has failed for what a person had to set right
+my $file = PostgreSQL::Test::Utils::tempdir('instance') . '/id';
+PostgreSQL::Test::Utils::append_to_file($file, 'one machine');
+$t->set('rotate_ext.instance_file' => $file);
+$last = last_run('second')->{run_id};
+$t->sql("SELECT rotate_unregister('prod/second')");
+$t->sql("SELECT rotate_register('prod/second')");
+ok(looked('second', $last), 'what is registered anew is looked at');
+lose('second');
+PostgreSQL::Test::Utils::append_to_file($file, ', or another');
+$last = last_run('second')->{run_id};
+$t->restart;
+looked('second', $last, 'failed');
+$look = last_run('second');
+is($look->{hint}, "If this server has taken over from that one, call rotate_enable('prod/second').", 'on another machine a look is refused');
+is($look->{retry_at}, undef, 'and not made again');
+$t->sql("SELECT rotate_enable('prod/second')");
+repaired('second', $look->{run_id});
+
+# and one that is under way meanwhile, and may have seen what was before
+due('second');
+looked('second', last_run('second')->{run_id}, 'unchanged');
+$t->set('rotate_ext.request_timeout' => 10000);
+$rule = $emulator->fault(action => 'pause', operation => 'DescribeSecret');
+$last = last_run('second')->{run_id};
+$t->sql("SELECT rotate_enable('prod/second')");
+$emulator->wait_for_fault($rule);
+$t->sql("SELECT rotate_enable('prod/second')");
+$emulator->release($rule);
+ok($t->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE secret = 'prod/second' AND run_id > $last + 1 AND outcome = 'unchanged'"),
+	'it is followed by another');
+is(last_run('second')->{retry_at}, undef, 'and that is the end of it');
+$t->set('rotate_ext.request_timeout' => 500, 'rotate_ext.instance_file' => undef);
+
 # A database that it comes to look after
 $t->sql('CREATE DATABASE other');
 $t->sql('CREATE EXTENSION rotate_ext', database => 'other');
