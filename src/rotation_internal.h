@@ -120,8 +120,9 @@ typedef struct Rotation
  * The time limit of the run (rotate_ext.worker_timeout): statement_timeout does
  * nothing in a background worker.  When it is over, the run is cancelled as by
  * pg_cancel_backend().  rotation_stop_time() says whether that happened.
- * rotation_check_time() raises ERRCODE_QUERY_CANCELED where it is over: for after a
- * commit, since a cancelled wait for a synchronous standby raises nothing.
+ * rotation_check_time() raises ERRCODE_QUERY_CANCELED where it is over, or the run was
+ * cancelled: for after a commit, since a cancelled wait for a synchronous standby
+ * raises nothing.
  */
 extern void rotation_start_time(void);
 extern bool rotation_stop_time(void);

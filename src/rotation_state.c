@@ -10,10 +10,14 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/xact.h"
 #include "common/pg_prng.h"
+#include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
@@ -27,6 +31,7 @@
 #define FIRST_LOOK_WAIT_MS 100
 
 static volatile sig_atomic_t run_timed_out = false;
+static volatile sig_atomic_t run_cancelled = false;
 
 /* Which of the user timeouts is ours: a library that is preloaded for the session may have one, too. */
 static TimeoutId run_timeout;
@@ -41,9 +46,18 @@ run_timeout_handler(void)
 	SetLatch(MyLatch);
 }
 
+/* SIGINT.  It is remembered, since a wait for a synchronous standby takes it for itself. */
+static void
+cancel_handler(SIGNAL_ARGS)
+{
+	run_cancelled = true;
+	StatementCancelHandler(postgres_signal_arg);
+}
+
 void
 rotation_start_time(void)
 {
+	pqsignal(SIGINT, cancel_handler);
 	run_timed_out = false;
 	run_timeout = RegisterTimeout(USER_TIMEOUT, run_timeout_handler);
 	enable_timeout_after(run_timeout, rotate_worker_timeout);
@@ -60,7 +74,7 @@ rotation_stop_time(void)
 void
 rotation_check_time(void)
 {
-	if (run_timed_out)
+	if (run_timed_out || run_cancelled)
 		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("canceling the run")));
 }
 

@@ -76,27 +76,48 @@ foreach my $case ('nothing pending', 'a usable pending version', 'synchronous_co
 }
 $t->sql('ALTER DATABASE postgres RESET synchronous_commit');
 
-# It goes while the run is under way, which the next thing to be written stops.
+# cancel(CALL): while it waits for the standby.  Its error.
+sub cancel
+{
+	my $call = shift;
+	$t->wait_for("SELECT wait_event = 'SyncRep' $OF_WORKER") or die 'the worker does not wait';
+	$t->sql("SELECT pg_cancel_backend(pid) $OF_WORKER");
+	return $call->finish->{error};
+}
+
+# A cancel ends the run, too, and not only the wait that it found.
+time_limit(60000);
+lose_standby();
+$emulator->clear_log;
+is(cancel($t->start_sql($NOW))->{message}, 'canceling the run due to user request', 'cancelled before it begins');
+is($emulator->log->{count}, 0, 'Secrets Manager was not asked');
+find_standby();
+
+# It goes while the run is under way, which the next thing to be written stops: by the time limit, or by a cancel.
 foreach my $case (
 	[ 'the version is made', $NOW ],
 	[ 'the password is set', $NOW ],
 	[ 'AWSPENDING is moved back', "SELECT rotate_rollback('prod/app')" ])
 {
-	my ($what, $sql) = @$case;
-	my $error = time_limit(6000);
+	foreach my $cancelled (0, 1)
+	{
+		my ($what, $sql) = @$case;
+		my $error = time_limit($cancelled ? 60000 : 6000);
 
-	$emulator->control('/labels', secret => 'prod/app', labels => { AWSPENDING => undef });
-	add_pending() if $what =~ /set/;
-	my $rule = $emulator->fault(action => 'pause', operation => 'DescribeSecret');
-	my $before = $t->unchanged('app', 'prod/app');
-	my $call = $t->start_sql($sql);
-	$emulator->wait_for_fault($rule) or die 'no call came';
-	lose_standby();
-	$emulator->release($rule);
-	ok($t->wait_for("SELECT wait_event = 'SyncRep' $OF_WORKER"), "before $what the worker waits for the standby");
-	is($call->finish->{error}{message}, $error->{message}, 'and not longer than it may');
-	is($t->unchanged('app', 'prod/app'), $before, 'role and secret are as before');
-	find_standby();
+		$emulator->control('/labels', secret => 'prod/app', labels => { AWSPENDING => undef });
+		add_pending() if $what =~ /set/;
+		my $rule = $emulator->fault(action => 'pause', operation => 'DescribeSecret');
+		my $before = $t->unchanged('app', 'prod/app');
+		my $call = $t->start_sql($sql);
+		$emulator->wait_for_fault($rule) or die 'no call came';
+		lose_standby();
+		$emulator->release($rule);
+		ok($t->wait_for("SELECT wait_event = 'SyncRep' $OF_WORKER"), "before $what the worker waits for the standby");
+		is(($cancelled ? cancel($call) : $call->finish->{error})->{message},
+			$cancelled ? 'canceling the run due to user request' : $error->{message}, 'and not longer than it may');
+		is($t->unchanged('app', 'prod/app'), $before, 'role and secret are as before');
+		find_standby();
+	}
 }
 
 # start_until_set(): a run whose password is set, by a commit that waits.  The
