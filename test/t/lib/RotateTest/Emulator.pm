@@ -92,7 +92,6 @@ sub _value
 	return ref $value ? (json => $value) : (string => $value);
 }
 
-# secret(NAME): everything about it, as the control port shows it.
 # secret(NAME): its versions, labels and attributes.  A hash is there instead of
 # each value, since a test that fails prints what it has compared.
 sub secret
