@@ -17,7 +17,6 @@
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
-#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
@@ -50,8 +49,13 @@ run_timeout_handler(void)
 static void
 cancel_handler(SIGNAL_ARGS)
 {
+	int save_errno = errno;
+
 	run_cancelled = true;
-	StatementCancelHandler(postgres_signal_arg);
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
 }
 
 void
