@@ -28,6 +28,13 @@
 #define compat_backend_status(index) (&pgstat_fetch_stat_local_beentry(index)->backendStatus)
 #endif
 
+/* What a post_parse_analyze_hook is told beside the query; from 19 it is to be left as it is. */
+#if PG_VERSION_NUM >= 190000
+#define CompatJumbleState const JumbleState
+#else
+#define CompatJumbleState JumbleState
+#endif
+
 /* 18 spells it as C11 does, before the declaration; here for those that come before. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()

@@ -3,23 +3,39 @@
  * store_spi.c
  *	  How statements on the extension's tables are run.
  *
+ * They name the tables, and whoever owns the schema can put something else in
+ * their place just then: in one transaction drop the schema, with the extension, and
+ * make views of the same names.  A statement that waits for that one finds them,
+ * and their functions would run as the bootstrap superuser.  So what a
+ * statement has really found, and locked, is looked at before it is planned.
+ *
  * src/db/store_spi.c
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "catalog/dependency.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
+#include "compat.h"
 #include "db/role.h"
 #include "db/store.h"
 #include "db/store_spi.h"
+
+static post_parse_analyze_hook_type next_analyze_hook = NULL;
 
 static void
 add_datum(StoreArgs *args, Oid type, Datum value, bool isnull)
@@ -112,6 +128,90 @@ store_finish(StoreScope *scope)
 	SetUserIdAndSecContext(scope->userid, scope->sec_context);
 }
 
+static Oid
+table_owner(Oid table)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
+static void
+check_table(Oid table)
+{
+	const Oid extension = get_extension_oid("rotate_ext", true);
+	Oid owner;
+
+	if (!OidIsValid(extension) || getExtensionOfObject(RelationRelationId, table) != extension)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("could not use \"%s\": it is not the extension's own table", get_rel_name(table)),
+				 errdetail("Something else has taken its place in the schema just now.")));
+
+	/* its triggers, which would run as the bootstrap superuser */
+	owner = table_owner(table);
+	if (!superuser_arg(owner))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("could not use table \"%s\": its owner \"%s\" is not a superuser",
+							   get_rel_name(table), GetUserNameFromId(owner, true)),
+						errhint("Let a superuser own it, with ALTER TABLE ... OWNER TO.")));
+}
+
+static bool
+check_tables(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		const RangeTblEntry *entry = (const RangeTblEntry *) node;
+
+		if (entry->rtekind == RTE_RELATION)
+			check_table(entry->relid);
+		return false;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, check_tables, context, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, check_tables, context);
+}
+
+/* Only the statement itself, and none that a trigger runs. */
+static void
+check_analyzed(ParseState *pstate, Query *query, CompatJumbleState *jumble)
+{
+	post_parse_analyze_hook = next_analyze_hook;
+	if (next_analyze_hook)
+		next_analyze_hook(pstate, query, jumble);
+	(void) check_tables((Node *) query, NULL);
+}
+
+/* One-shot: names are looked up once, and what they led to stays locked. */
+static int
+execute_checked(const char *sql, StoreArgs *args)
+{
+	int result;
+
+	next_analyze_hook = post_parse_analyze_hook;
+	post_parse_analyze_hook = check_analyzed;
+	PG_TRY();
+	{
+		result = SPI_execute_with_args(sql, args->n, args->types, args->values, args->nulls, false, 0);
+	}
+	PG_FINALLY();
+	{
+		if (post_parse_analyze_hook == check_analyzed)
+			post_parse_analyze_hook = next_analyze_hook;
+	}
+	PG_END_TRY();
+	return result;
+}
+
 uint64
 store_execute(const StoreScope *scope, const char *format, StoreArgs *args, int expected)
 {
@@ -131,7 +231,7 @@ store_execute(const StoreScope *scope, const char *format, StoreArgs *args, int 
 			appendStringInfoChar(&sql, *p);
 	}
 
-	result = SPI_execute_with_args(sql.data, args->n, args->types, args->values, args->nulls, false, 0);
+	result = execute_checked(sql.data, args);
 	if (result != expected)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
 						errmsg("could not run a statement on the extension's tables: %s",

@@ -1,6 +1,7 @@
 # 040_session.pl
 #	  The worker's session: what the database's owner, or ALTER ROLE, sets for
-#	  every session must have no say in a rotation.
+#	  every session must have no say in a rotation, nor what the owner puts in the
+#	  place of the extension's tables.
 
 use strict;
 use warnings;
@@ -182,6 +183,60 @@ $t->set_hba('host all all 127.0.0.1/32 md5');
 $t->set(password_encryption => 'md5');
 is(plain("SELECT outcome FROM rotate_now('prod/app')"), 'rotated', 'password_encryption = md5 of the server itself');
 like($t->verifier_of('app'), qr/^md5/, 'is kept to');
+
+# replaced(NAME, RELATION, CALL, BEFORE): the database's owner owns schema public, too: what is in it goes, and something
+# else has its place, while a statement on the extension's tables already waits for the owner.
+sub replaced
+{
+	my ($name, $relation, $call, $before) = @_;
+	my %columns = map { $_ => [ $t->rows("SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute "
+			  . "WHERE attrelid = 'public.$_'::regclass AND attnum > 0 ORDER BY attnum", database => 'shop') ] }
+	  qw(rotate_run rotate_registration);
+	my $table = $t->sql("SELECT 'public.$relation'::regclass::oid", database => 'shop');
+	my $waiting = "SELECT count(*) > 0 FROM pg_locks WHERE relation = $table AND";
+	my $objects = '';
+
+	foreach my $object (sort keys %columns)
+	{
+		$objects .= "CREATE VIEW public.$object AS SELECT "
+		  . join(', ', map { "public.run()::$_->{type} AS $_->{name}" } @{ $columns{$object} }) . ';';
+	}
+	my $begun = $before ? $before->() : undef;
+	my $owner = $t->start_sql("BEGIN; DROP SCHEMA public CASCADE; CREATE SCHEMA public;
+		CREATE FUNCTION public.run() RETURNS text LANGUAGE plpgsql AS
+			'BEGIN RAISE EXCEPTION ''run as %'', current_user; END';
+		$objects
+		DO 'BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE relation = $table AND NOT granted) LOOP
+			PERFORM pg_sleep(0.01); END LOOP; END';
+		COMMIT", database => 'shop', user => 'owner');
+	$t->wait_for("$waiting granted AND mode = 'AccessExclusiveLock'") or die 'the owner does not hold the table';
+	$begun = $call->($begun);
+	is($owner->finish->{status}, 0, "$name: the database's owner replaces the extension's tables under it");
+	is_deeply([ @{ $begun->finish->{error} }{qw(sqlstate message)} ],
+		[ '42501', "could not use \"$relation\": it is not the extension's own table" ], 'which is seen, and nothing of it has run');
+	$t->sql('DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION pg_database_owner; '
+		  . 'CREATE EXTENSION rotate_ext SCHEMA public', database => 'shop');
+	plain("SELECT rotate_register('prod/app')");
+	return;
+}
+
+my $rotate = "SELECT outcome FROM public.rotate_now('prod/app')";
+my $rule;
+replaced('a caller', 'rotate_registration', sub { $t->start_sql($rotate, database => 'shop') });
+replaced('a worker', 'rotate_run', sub { $t->emulator->release($rule); return $_[0] }, sub {
+	$rule = $t->emulator->fault(action => 'pause', operation => 'DescribeSecret');
+	my $call = $t->start_sql($rotate, database => 'shop');
+	$t->emulator->wait_for_fault($rule) or die 'no call came';
+	return $call;
+});
+# Nor has one who was given the tables.
+$t->sql('ALTER TABLE public.rotate_run OWNER TO owner', database => 'shop');
+$t->sql("CREATE FUNCTION hijack.run() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''run''; END';
+	CREATE TRIGGER run BEFORE INSERT ON public.rotate_run EXECUTE FUNCTION hijack.run()", database => 'shop', user => 'owner');
+$t->error_is($rotate, { sqlstate => '42501', message => 'could not use table "rotate_run": its owner "owner" is not a superuser',
+	hint => 'Let a superuser own it, with ALTER TABLE ... OWNER TO.' }, 'a table of the extension that was given to somebody', database => 'shop');
+$t->sql('DROP TRIGGER run ON public.rotate_run; ALTER TABLE public.rotate_run OWNER TO postgres', database => 'shop');
+is(plain($rotate), 'rotated', 'made anew, the extension rotates');
 
 $t->stop;
 done_testing();
