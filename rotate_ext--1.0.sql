@@ -62,6 +62,7 @@ CREATE TABLE @extschema@.rotate_run (
 );
 
 CREATE INDEX rotate_run_secret ON @extschema@.rotate_run (secret, run_id);
+CREATE INDEX rotate_run_arn ON @extschema@.rotate_run (arn, run_id);
 CREATE INDEX rotate_run_verifier ON @extschema@.rotate_run (role_oid, verifier_hash)
 	WHERE verifier_hash IS NOT NULL;
 

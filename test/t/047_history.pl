@@ -112,5 +112,21 @@ $t->sql('GRANT EXECUTE ON FUNCTION rotate_now TO watcher; GRANT watcher TO calle
 $t->sql("SET ROLE watcher; SELECT rotate_now('prod/app')", user => 'caller');
 is(($t->history('prod/app'))[-1]{requested_by}, 'caller', 'the session\'s user is recorded');
 
+# However many rows there are, none is read that is not needed.
+$t->sql("INSERT INTO rotate_run (secret, arn, role_oid, role_name, source, requested_by, started_at, finished_at, outcome, "
+	  . "created_version_id, version_id, set_version_id, verifier_hash) SELECT 'many/' || i % 100, 'arn:many-' || i % 100, 1000000 + i % 100, "
+	  . "'many', 'rotate_now', 'x', now(), now(), 'rotated', i, i, i, sha256(i::text::bytea) FROM generate_series(1, 20000) i; ANALYZE rotate_run");
+sub scans
+{
+	$t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'rotate_ext%'", '0');
+	return $t->sql("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'rotate_run'");
+}
+foreach my $call ("rotate_now('prod/app')", "rotate_rollback('prod/app')", "rotate_now('prod/app', dry_run => true)")
+{
+	my $before = scans();
+	$t->sql("SELECT $call");
+	is(scans(), $before, "$call finds its rows by index");
+}
+
 $t->stop;
 done_testing();
