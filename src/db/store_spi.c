@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
+#include "postmaster/bgworker.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -97,6 +98,22 @@ store_add_hash(StoreArgs *args, const uint8 *hash)
 	add_datum(args, BYTEAOID, PointerGetDatum(value), value == NULL);
 }
 
+/*
+ * A worker of ours has one run.  Where the extension was made anew meanwhile,
+ * its row has gone, and another run may have its number.
+ */
+static bool
+is_extension_of_worker(Oid extension)
+{
+	static Oid first = InvalidOid;
+
+	if (MyBgworkerEntry == NULL || strcmp(MyBgworkerEntry->bgw_library_name, "rotate_ext") != 0)
+		return true;
+	if (!OidIsValid(first))
+		first = extension;
+	return extension == first;
+}
+
 void
 store_begin(StoreScope *scope)
 {
@@ -110,10 +127,10 @@ store_begin(StoreScope *scope)
 							 false);
 	SPI_connect();
 
-	if (SPI_execute("SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e "
+	if (SPI_execute("SELECT pg_catalog.quote_ident(n.nspname), e.oid FROM pg_catalog.pg_extension e "
 					"JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'rotate_ext'",
 					true, 1) != SPI_OK_SELECT ||
-		SPI_processed == 0)
+		SPI_processed == 0 || !is_extension_of_worker(DatumGetObjectId(store_datum(0, 2))))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("could not find the extension \"rotate_ext\" in this database"),
 						errhint("Run CREATE EXTENSION rotate_ext.")));

@@ -110,6 +110,29 @@ foreach my $operation ('PutSecretValue', 'UpdateSecretVersionStage')
 	consistent('the next run');
 }
 
+# Made anew, before the password is changed and after: the numbers of its runs begin anew, too.
+$t->add('second');
+foreach my $operation ('PutSecretValue', 'UpdateSecretVersionStage')
+{
+	my $anew = 'DROP EXTENSION rotate_ext; CREATE EXTENSION rotate_ext SCHEMA elsewhere';
+	my $history = 'SELECT run_id, secret, source, outcome, version_id, set_version_id FROM elsewhere.rotate_run ORDER BY run_id';
+
+	$t->sql("$anew; SELECT elsewhere.rotate_register('prod/app')", database => 'other');
+	my ($call, $rule) = pause('other', 'elsewhere', $operation);
+	$t->sql("$anew; SELECT elsewhere.rotate_register('prod/second')", database => 'other');
+	$emulator->fault(action => 'access_denied', operation => 'DescribeSecret');
+	$t->sql_error("SELECT elsewhere.rotate_now('prod/second')", database => 'other');
+	my $before = $t->sql($history, database => 'other');
+	$emulator->release($rule);
+	is($call->finish->{error}{message}, $operation eq 'PutSecretValue' ? 'could not find the extension "rotate_ext" in this database' : undef,
+		"DROP and CREATE EXTENSION at $operation");
+	is($t->sql($history, database => 'other'), $before, 'a run of the old one writes into no row of another');
+	consistent("DROP and CREATE EXTENSION at $operation");
+	$t->sql("SELECT elsewhere.rotate_register('prod/app')", database => 'other');
+	$t->sql("SELECT elsewhere.rotate_now('prod/app')", database => 'other');
+	consistent('the next run');
+}
+
 # DROP DATABASE and rename wait for nobody; FORCE ends the worker.
 ($call, $rule) = pause('other', 'elsewhere', 'PutSecretValue');
 $t->error_is('DROP DATABASE other', { sqlstate => '55006' }, 'DROP DATABASE is refused while a rotation is under way there');
