@@ -198,6 +198,7 @@ char *
 launcher_problem(void)
 {
 	LauncherShared seen;
+	bool own;
 
 	if (shared == NULL)
 		return pstrdup("rotate_ext is not in shared_preload_libraries");
@@ -209,15 +210,17 @@ launcher_problem(void)
 
 	if (seen.latch == NULL)
 		return pstrdup("the launcher is not running; the server's log says why");
-	if (seen.database != MyDatabaseId && seen.state != LAUNCHER_STARTING && is_in_its_database())
+	own = is_in_its_database();
+	if (seen.state != LAUNCHER_STARTING && own != (seen.database == MyDatabaseId))
 	{
-		/* restored from a dump, it had no registration made that would have told */
+		/* renamed, or restored from a dump, it had no registration made that would have told */
 		launcher_wake();
-		return pstrdup("the launcher has just been told of this database");
+		if (own)
+			return pstrdup("the launcher has just been told of this database");
 	}
 	if (seen.state == LAUNCHER_NO_DATABASE)
 		return psprintf("database \"%s\" (rotate_ext.database) does not exist", rotate_database);
-	if (seen.database != MyDatabaseId && seen.state != LAUNCHER_STARTING)
+	if (!own && seen.state != LAUNCHER_STARTING)
 		return psprintf("rotate_ext.database is \"%s\", not this database", rotate_database);
 	if (seen.state == LAUNCHER_CANNOT_LIST)
 		return pstrdup("the launcher could not read its tables; the server's log says why");

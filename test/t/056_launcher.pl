@@ -177,6 +177,11 @@ $t->add('second');
 $t->sql("SELECT rotate_register('prod/second')", database => 'other');
 is($node->poll_query_until('other', 'SELECT rotate_recovery()', 'on'), 1, 'made again, it is looked after');
 is($node->poll_query_until('other', 'SELECT outcome FROM rotate_history', 'unchanged'), 1, 'and its secret looked at');
+$t->sql('ALTER DATABASE other RENAME TO another');
+is($t->sql('SELECT rotate_recovery()', database => 'another'), 'off: rotate_ext.database is "other", not this database',
+	'renamed, it is told that it is not');
+is($node->poll_query_until('another', 'SELECT rotate_recovery()', 'off: database "other" (rotate_ext.database) does not exist'), 1,
+	'which the launcher learns');
 $t->set('rotate_ext.database' => undef);
 ok(is_on(), 'back to the first');
 
