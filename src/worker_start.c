@@ -160,6 +160,11 @@ worker_perform(const RotationOrder *order, Oid roleid)
 	BackgroundWorkerHandle *handle;
 	RotationResult *result;
 
+	if (!IsUnderPostmaster)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("could not start a rotation worker: the server runs in single-user mode"),
+						errhint("Start it in the ordinary way.")));
+
 	/* one caller at a time goes on to start a worker; it waits until the worker before it is gone */
 	if (OidIsValid(roleid))
 	{

@@ -125,5 +125,11 @@ SELECT try('prod/nothing');
 SELECT try('prod/app');
 END
 
+# Single-user mode has no slots at all.
 $t->stop;
+my ($out, $err) = ('', '');
+IPC::Run::run([ $t->node->installed_command('postgres'), '--single', '-D', $t->node->data_dir, 'postgres' ],
+	'<', \"SELECT rotate_now('prod/app')\n", '>', \$out, '2>', \$err, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+like($err, qr/ERROR:  could not start a rotation worker: the server runs in single-user mode/, 'single-user mode is told at once');
+
 done_testing();
