@@ -51,13 +51,16 @@ CREATE TABLE hijack.rotate_run (run_id bigint);", database => 'shop', user => 'o
 my $password = $t->add('app', json => { dbname => 'shop' });
 $t->create_role('other', 'no matter');
 
+my $version = int($t->sql('SHOW server_version_num') / 10000);
+
 # The test's own sessions are the server's defaults; the worker's are not.
 sub plain
 {
 	my ($sql, %options) = @_;
 	local $ENV{PGOPTIONS} = '-c role=none -c search_path=public -c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0'
 	  . ' -c default_transaction_read_only=off -c default_transaction_isolation=read\ committed'
-	  . ' -c session_preload_libraries= -c session_authorization=postgres -c client_encoding=UTF8';
+	  . ' -c session_preload_libraries= -c session_authorization=postgres -c client_encoding=UTF8'
+	  . ($version >= 17 ? ' -c transaction_timeout=0' : '');
 	return $t->sql($sql, database => 'shop', %options);
 }
 
@@ -114,10 +117,9 @@ my %by_owner = (
 	'enable_indexscan' => 'off',
 	'jit_above_cost' => '0',
 	'work_mem' => '64kB');
-my $version = int($t->sql('SHOW server_version_num') / 10000);
 $by_owner{$version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode'} = 'on';
 $by_owner{scram_iterations} = '1' if $version >= 16;
-$by_owner{transaction_timeout} = '1' if $version >= 17;
+$by_owner{transaction_timeout} = '200' if $version >= 17;
 
 sub set_by_owner
 {
