@@ -120,6 +120,7 @@ my %by_owner = (
 $by_owner{$version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode'} = 'on';
 $by_owner{scram_iterations} = '1' if $version >= 16;
 $by_owner{transaction_timeout} = '200' if $version >= 17;
+delete $by_owner{standard_conforming_strings} if $version >= 19; # which is always on
 
 sub set_by_owner
 {
