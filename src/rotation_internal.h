@@ -79,6 +79,7 @@ typedef struct Rotation
 	instr_time started;
 
 	/* observed */
+	bool observed; /* everything, at least once */
 	RotationFacts facts;
 	Version versions[VERSION_REF_COUNT];
 	RoleState role;

@@ -535,6 +535,7 @@ rotation_observe(Rotation *rotation)
 	rotation_observe_standbys(rotation);
 	facts->move = derive_move(rotation);
 	rotation_derive_facts(rotation);
+	rotation->observed = true;
 }
 
 static void

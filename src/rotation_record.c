@@ -36,6 +36,9 @@
 /* The pause after a run that left open what logs in grows no longer than after this attempt: about a minute. */
 #define MAX_OPEN_ATTEMPT 6
 
+/* So many looks, a quarter of an hour, have their password rejected by what is not this server. */
+#define MAX_REJECTED_ATTEMPT 10
+
 void
 rotation_begin_record(Rotation *rotation)
 {
@@ -115,30 +118,38 @@ is_looked_after(void)
  * Has the run done what the launcher was to look at the secret for?  A call that
  * failed has not, whatever it was refused for; nor has one that succeeded and
  * left the role without AWSCURRENT's password, as rotate_abandon() and the
- * service's steps may.
+ * service's steps may; nor one that moved no label, where a move that an earlier
+ * run had sent may still arrive.
  */
 static bool
 takes_place_of_look(const Rotation *rotation, const ErrorData *error)
 {
 	const RotationFacts *facts = &rotation->facts;
+	bool result;
 
-	return rotation->order->operation == OPERATION_RECOVER ||
-		   (error == NULL && (facts->move == MOVE_SUCCEEDED || facts->role_has[VERSION_CURRENT]));
+	if (rotation->order->operation == OPERATION_RECOVER)
+		return true;
+	if (error != NULL || facts->move == MOVE_SUCCEEDED)
+		return error == NULL;
+	rotation_begin();
+	result = facts->role_has[VERSION_CURRENT] &&
+			 !store_may_have_moved(rotation->registration->arn, RECENT_SECONDS);
+	rotation_commit();
+	return result;
 }
 
 /*
- * Was a look denied before it saw anything, while the role has a
- * password that a run has left it with?  It is open then what logs in, and whoever
- * denies it may set that right.
+ * Did a look fail before it had seen everything, while the role has a password
+ * that a run has left it with?  It is open then what logs in, and whatever kept
+ * it from looking may be set right.
  */
 static bool
-was_denied_while_open(const Rotation *rotation, const ErrorData *error)
+was_kept_from_looking(const Rotation *rotation)
 {
 	RoleState role;
 	bool result;
 
-	if (error->sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE || rotation->registration == NULL ||
-		rotation->versions[VERSION_CURRENT].id != NULL)
+	if (rotation->observed || rotation->registration == NULL)
 		return false;
 	rotation_begin();
 	result = role_lookup_oid(rotation->registration->role_oid, &role) && role.has_password &&
@@ -147,14 +158,28 @@ was_denied_while_open(const Rotation *rotation, const ErrorData *error)
 	return result;
 }
 
+/*
+ * Is there no way to this server?  The role has the password that was refused
+ * here, or could not be sent: after a failover the address may come later than the
+ * promotion.  But a copy of the server sees the same, and must not have the
+ * original refuse it for ever.
+ */
 static bool
-reached_other_server(const Rotation *rotation)
+lacks_way(const Rotation *rotation)
 {
-	ListCell *cell;
+	const RotationFacts *facts = &rotation->facts;
+	VersionRef ref;
 
-	foreach (cell, rotation->logins)
+	for (ref = VERSION_CURRENT; ref < VERSION_REF_COUNT; ref++)
 	{
-		if (((const TriedLogin *) lfirst(cell))->result.outcome == LOGIN_OTHER_SERVER)
+		const TriedLogin *tried = rotation_tried_login(rotation, ref);
+
+		if (tried == NULL || tried->proof != LOGIN_FAILED)
+			continue;
+		if (tried->result.outcome == LOGIN_OTHER_SERVER)
+			return true;
+		if (facts->role_has[ref] && !facts->role_has[VERSION_CURRENT] &&
+			(tried->result.outcome != LOGIN_PASSWORD_REJECTED || rotation->attempt < MAX_REJECTED_ATTEMPT))
 			return true;
 	}
 	return false;
@@ -172,9 +197,7 @@ failure_class(const Rotation *rotation, const ErrorData *error)
 	/* what an earlier run had begun is no worse for a rollback that did not come about */
 	if (operation == OPERATION_ROLLBACK && rotation->rollback.target == NULL)
 		return RETRY_SOON;
-	/* after a failover the way to this server may come later than the promotion */
-	if (operation == OPERATION_RECOVER &&
-		(reached_other_server(rotation) || was_denied_while_open(rotation, error)))
+	if (operation == OPERATION_RECOVER && (lacks_way(rotation) || was_kept_from_looking(rotation)))
 		return RETRY_SOON;
 	return retry_class(unpack_sql_state(error->sqlerrcode));
 }
@@ -217,7 +240,9 @@ rotation_end_record(Rotation *rotation, const ErrorData *error)
 	if (is_looked_after())
 	{
 		planned = plan_retry(rotation, error);
-		end.retry_at = planned != 0 || takes_place_of_look(rotation, error) ? planned : rotation->owed_at;
+		end.retry_at = planned;
+		if (!takes_place_of_look(rotation, error) && rotation->owed_at != 0)
+			end.retry_at = planned != 0 ? Min(planned, rotation->owed_at) : rotation->owed_at;
 	}
 	end.outcome = error ? "failed" : rotation->result->outcome;
 	end.version_id = rotation->result->version_id;

@@ -387,6 +387,19 @@ store_moved_to(const char *arn, int seconds)
 }
 
 bool
+store_may_have_moved(const char *arn, int seconds)
+{
+	StoreArgs args = {0};
+
+	store_add_text(&args, arn);
+	store_add_int4(&args, seconds);
+	return has_row("SELECT 1 FROM %s.rotate_run WHERE arn = $1 AND verifier_hash IS NOT NULL "
+				   "AND (outcome = 'interrupted' OR sqlstate = '08007') "
+				   "AND finished_at > clock_timestamp() - $2 * interval '1 second' LIMIT 1",
+				   &args);
+}
+
+bool
 store_run_is_unfinished(int64 run_id)
 {
 	StoreArgs args = {0};

@@ -10,9 +10,10 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 use RotateTest;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $t = RotateTest->new(conf => "shared_preload_libraries = 'rotate_ext'\nrotate_ext.max_attempts = 1\n"
-	  . "rotate_ext.request_timeout = 500");
+	  . "rotate_ext.request_timeout = 500\nrestart_after_crash = on");
 my $emulator = $t->emulator;
 $t->wait_for('SELECT rotate_recovery()', 'on');
 
@@ -108,19 +109,81 @@ $emulator->clear_faults;
 ok(looked('app', $last, 'completed'), 'the launcher finishes the rotation all the same');
 ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
 
-# A look that is denied, while it is open what logs in
-$rule = $emulator->fault(action => 'hang', operation => 'UpdateSecretVersionStage', times => 0);
-is($t->sql_error("SELECT rotate_now('prod/app')")->{sqlstate}, '08007', 'another move without an answer');
-$last = last_run('app')->{run_id};
-$emulator->fault(action => 'access_denied', operation => 'DescribeSecret', times => 2);
-looked('app', $last, 'failed');
-$look = $t->row("SELECT * FROM rotate_history WHERE secret = 'prod/app' AND run_id > $last ORDER BY run_id LIMIT 1");
-is($look->{sqlstate}, '42501', 'the launcher is not even told where the labels are');
-ok(defined $look->{retry_at}, 'and does not leave it at that');
-$emulator->control('/faults/clear', id => $rule);
-ok(looked('app', $last, 'completed'), 'until it is, and finishes the rotation');
-ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
-$emulator->clear_faults;
+# A look that is kept from looking, while it is open what logs in
+my $file = PostgreSQL::Test::Utils::tempdir('instance') . '/id';
+PostgreSQL::Test::Utils::append_to_file($file, 'one machine');
+$t->set('rotate_ext.instance_file' => $file);
+add('open');
+foreach my $case (
+	[ 'it is not told where the labels are', '42501', sub { $emulator->fault(action => 'access_denied', operation => 'DescribeSecret', times => 2) }, sub { } ],
+	[ 'it is told that, and no value', '42501', sub { $emulator->fault(action => 'access_denied', operation => 'GetSecretValue', times => 2) }, sub { } ],
+	[ 'it cannot decrypt a value', '42501', sub { $emulator->fault(action => 'kms_denied', operation => 'GetSecretValue', times => 2) }, sub { } ],
+	[ 'the instance file is away', 'F0000', sub { rename $file, "$file.away" or die $! }, sub { rename "$file.away", $file or die $! } ])
+{
+	my ($name, $sqlstate, $keep, $let) = @$case;
+	my $rule = $emulator->fault(action => 'hang', operation => 'UpdateSecretVersionStage', times => 0);
+	is($t->sql_error("SELECT rotate_now('prod/open')")->{sqlstate}, '08007', "$name: a move without an answer");
+	my $last = last_run('open')->{run_id};
+	$keep->();
+	looked('open', $last, 'failed');
+	my $look = $t->row("SELECT * FROM rotate_history WHERE secret = 'prod/open' AND run_id > $last ORDER BY run_id LIMIT 1");
+	is($look->{sqlstate}, $sqlstate, 'the look fails');
+	ok(defined $look->{retry_at}, 'and the launcher does not leave it at that');
+	$let->();
+	$emulator->control('/faults/clear', id => $rule);
+	ok(looked('open', $last, 'completed'), 'until it can, and finishes the rotation');
+	ok($t->can_login('open', $t->password('prod/open')), 'AWSCURRENT logs in');
+	$emulator->clear_faults;
+}
+$t->set('rotate_ext.instance_file' => undef);
+
+# One that has no way to this server: an address that follows a failover is not there yet
+$t->set(listen_addresses => '127.0.0.1, 127.0.0.2');
+$t->set_hba('host all all 127.0.0.0/8 scram-sha-256');
+$t->restart;
+$t->add('moving', json => { host => '127.0.0.2' });
+$t->sql("SELECT rotate_register('prod/moving')");
+$t->sql("SELECT rotate_now('prod/moving')");
+lose('moving');
+$t->set(listen_addresses => '127.0.0.1');
+$last = last_run('moving')->{run_id};
+$t->restart;
+looked('moving', $last, 'failed');
+$look = last_run('moving');
+is($look->{sqlstate}, '55000', 'it does not send the password to who knows whom');
+ok(defined $look->{retry_at}, 'and looks again');
+$t->set(listen_addresses => '127.0.0.1, 127.0.0.2');
+$t->restart;
+repaired('moving', $last);
+$t->set(listen_addresses => '127.0.0.1');
+$t->restart;
+
+# A call that moves no label, while a move of before may still arrive
+$t->set('rotate_ext.request_timeout' => 10000);
+add('late');
+my $late = $emulator->fault(action => 'pause', operation => 'UpdateSecretVersionStage');
+my $call = $t->start_sql("SELECT rotate_now('prod/late')");
+$emulator->wait_for_fault($late) or die 'no call came';
+my $moved_to = $t->labels('prod/late')->{AWSPENDING};
+$last = last_run('late')->{run_id};
+kill 'KILL', $t->sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'rotate_ext rotation worker'");
+$call->finish;
+$emulator->add_version('prod/late', $t->secret_json('late', RotateTest::random_password()), 'AWSPENDING');
+$t->node->poll_query_until('postgres', 'SELECT true');
+ok(looked('late', $last, 'repaired'), 'after a crash, and with its version no longer pending, AWSCURRENT has its login again');
+is($t->sql("SELECT outcome FROM rotate_abandon('prod/late')"), 'abandoned', 'and what is pending is given up');
+ok(defined last_run('late')->{retry_at}, 'the look that was due is still');
+$emulator->release($late);
+for (1 .. 500)
+{
+	last if $t->labels('prod/late')->{AWSCURRENT} eq $moved_to;
+	usleep(20_000);
+}
+is($t->labels('prod/late')->{AWSCURRENT}, $moved_to, 'for the label moves late');
+$last = last_run('late')->{run_id};
+due('late');
+repaired('late', $last);
+$t->set('rotate_ext.request_timeout' => 500);
 
 # One that fails after the start, before the launcher has got there
 add('second');
@@ -158,8 +221,6 @@ $t->reload;
 is(last_run('second')->{run_id}, $last, 'and once is enough');
 
 # One that has failed for what a person had to set right
-my $file = PostgreSQL::Test::Utils::tempdir('instance') . '/id';
-PostgreSQL::Test::Utils::append_to_file($file, 'one machine');
 $t->set('rotate_ext.instance_file' => $file);
 $last = last_run('second')->{run_id};
 $t->sql("SELECT rotate_unregister('prod/second')");
@@ -177,8 +238,9 @@ $t->sql("SELECT rotate_enable('prod/second')");
 repaired('second', $look->{run_id});
 
 # and one that is under way meanwhile, and may have seen what was before
+$last = last_run('second')->{run_id};
 due('second');
-looked('second', last_run('second')->{run_id}, 'unchanged');
+looked('second', $last, 'unchanged') or die 'the launcher does not look';
 $t->set('rotate_ext.request_timeout' => 10000);
 $rule = $emulator->fault(action => 'pause', operation => 'DescribeSecret');
 $last = last_run('second')->{run_id};

@@ -43,7 +43,7 @@ sub value
 }
 
 # What the new primary does with the role, and what AWSPENDING is on.
-foreach my $role ((map { my $age = $_; map { "${age}_$_" } @pendings } 'same', 'once', 'twice'), 'described', 'created', 'killed')
+foreach my $role ((map { my $age = $_; map { "${age}_$_" } @pendings } 'same', 'once', 'twice'), 'described', 'created', 'killed', 'lost')
 {
 	$old->add($role, json => value());
 	$emulator->control('/secrets/update', secret => "prod/$role", attributes => { rotation_enabled => JSON::PP::true });
@@ -72,12 +72,19 @@ foreach my $case ([ described => 'DescribeSecret', 'after' ], [ created => 'PutS
 }
 $node->wait_for_catchup('new', 'replay', $node->lsn('write'));
 
+# and one that the new primary never gets to know of
+$new->set(primary_conninfo => '');
+$old->wait_for('SELECT count(*) = 0 FROM pg_stat_replication') or die 'the standby stays connected';
+is($old->sql("SELECT outcome FROM rotate_now('prod/lost')"), 'rotated', 'the last thing that the old primary does is lost');
+
 # Failover
 $emulator->clear_log;
 $new->node->promote;
 # the address moves after the promotion: the first looks reach the old one
 ok($new->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE source = 'launcher' AND secret = 'prod/created' AND sqlstate = '55000'"),
 	'before the address leads to the new primary, its looks reach the old one');
+ok($new->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE source = 'launcher' AND secret = 'prod/lost' AND sqlstate = '28P01'"),
+	'  which knows another password where the change was lost');
 $address->stop;
 $address = start_stranger('relay', port => $address->port, target => $new->port);
 ok($new->wait_for('SELECT rotate_recovery()', 'on'), 'the new primary has a launcher');
@@ -85,6 +92,9 @@ ok(launcher_looked($new, @secrets), '  which has looked at every secret');
 # its first look may have come before the way to it was there
 ok($new->wait_for("SELECT outcome FROM rotate_history WHERE secret = 'prod/created' ORDER BY run_id DESC LIMIT 1", 'completed'),
 	'  and finishes what the old primary had begun');
+ok($new->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE secret = 'prod/lost' AND outcome = 'repaired'"),
+	'  and repairs what was lost');
+ok($new->can_login('lost', $new->password('prod/lost')), '  so that AWSCURRENT logs in');
 
 # The runs of the old one go on.
 foreach my $case (
