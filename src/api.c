@@ -299,9 +299,8 @@ rotate_unregister(PG_FUNCTION_ARGS)
 
 	api_check_writable("rotate_unregister");
 	api_copy_secret(secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	/* seen, and gone: another session has taken it back, and was waited for */
-	if (!store_delete_registration(get_registration(secret)->secret))
-		not_registered(secret);
+	store_lock_registrations();
+	store_delete_registration(get_registration(secret)->secret);
 	launcher_wake_at_commit();
 	PG_RETURN_VOID();
 }
@@ -316,6 +315,7 @@ rotate_enable(PG_FUNCTION_ARGS)
 
 	api_check_writable("rotate_enable");
 	api_copy_secret(secret, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	store_lock_registrations();
 	registration = get_registration(secret);
 	if (!role_lookup_name(registration->role_name, &role))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -324,8 +324,7 @@ rotate_enable(PG_FUNCTION_ARGS)
 	registration->role_oid = role.oid;
 	registration->system_identifier = identity_system();
 	registration->instance_hash = identity_instance(registration->host, registration->login_host);
-	if (!store_bind_registration(registration))
-		not_registered(secret);
+	store_bind_registration(registration);
 	have_looked_at(registration->secret);
 	PG_RETURN_VOID();
 }

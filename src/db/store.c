@@ -102,16 +102,26 @@ check_not_registered(const StoreScope *scope, const Registration *registration)
 }
 
 void
-store_insert_registration(const Registration *registration)
+store_lock_registrations(void)
 {
 	StoreScope scope;
 	StoreArgs args = {0};
 
 	store_begin(&scope);
-
-	/* of two at the same time the second waits, and is then told what is in its way */
 	store_execute(&scope, "LOCK TABLE %s.rotate_registration IN SHARE ROW EXCLUSIVE MODE", &args,
 				  SPI_OK_UTILITY);
+	store_finish(&scope);
+}
+
+void
+store_insert_registration(const Registration *registration)
+{
+	StoreScope scope;
+	StoreArgs args = {0};
+
+	/* of two at the same time the second waits, and is then told what is in its way */
+	store_lock_registrations();
+	store_begin(&scope);
 	check_not_registered(&scope, registration);
 	store_add_text(&args, registration->secret);
 	store_add_text(&args, registration->arn);
@@ -138,38 +148,33 @@ store_insert_registration(const Registration *registration)
 	store_finish(&scope);
 }
 
-bool
+void
 store_delete_registration(const char *secret)
 {
 	StoreScope scope;
 	StoreArgs args = {0};
-	uint64 rows;
 
 	store_begin(&scope);
 	store_add_text(&args, secret);
-	rows =
-		store_execute(&scope, "DELETE FROM %s.rotate_registration WHERE secret = $1", &args, SPI_OK_DELETE);
+	store_execute(&scope, "DELETE FROM %s.rotate_registration WHERE secret = $1", &args, SPI_OK_DELETE);
 	store_finish(&scope);
-	return rows > 0;
 }
 
-bool
+void
 store_bind_registration(const Registration *registration)
 {
 	StoreScope scope;
 	StoreArgs args = {0};
-	uint64 rows;
 
 	store_begin(&scope);
 	store_add_text(&args, registration->secret);
 	store_add_text(&args, registration->system_identifier);
 	store_add_oid(&args, registration->role_oid);
 	store_add_text(&args, registration->instance_hash);
-	rows = store_execute(
+	store_execute(
 		&scope,
 		"UPDATE %s.rotate_registration SET system_identifier = $2, role_oid = $3, instance_hash = $4 "
 		"WHERE secret = $1",
 		&args, SPI_OK_UPDATE);
 	store_finish(&scope);
-	return rows > 0;
 }

@@ -86,16 +86,23 @@ typedef struct LastRun
 extern Registration *store_find_registration(const char *secret);
 
 /*
- * Insert.  Raises ERRCODE_DUPLICATE_OBJECT where the secret or the role is
+ * Who changes registrations takes turns with others, until the transaction ends:
+ * two that unregister and register anew would come to wait for each other.  Readers
+ * wait for nobody.
+ */
+extern void store_lock_registrations(void);
+
+/*
+ * Insert, under that lock.  Raises ERRCODE_DUPLICATE_OBJECT where the secret or the role is
  * registered already, naming by which registration.
  */
 extern void store_insert_registration(const Registration *registration);
 
-/* Delete by the registered spelling.  False: no such row. */
-extern bool store_delete_registration(const char *secret);
+/* Delete by the registered spelling, under that lock. */
+extern void store_delete_registration(const char *secret);
 
-/* Bind the registration to this cluster and to the role's present oid.  False: no such row. */
-extern bool store_bind_registration(const Registration *registration);
+/* Bind the registration to this cluster and to the role's present oid, under that lock. */
+extern void store_bind_registration(const Registration *registration);
 
 /*
  * Begin a run: insert its row, and mark earlier ones of the same secret
@@ -129,6 +136,9 @@ extern void store_run_sets(int64 run_id, const char *version_id, const uint8 *ha
  * hash of the role's verifier: the row that explains it is never pruned.
  */
 extern void store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_hash);
+
+/* May a move of AWSCURRENT that a run has sent still arrive?  It was interrupted, or got no answer, so many seconds ago. */
+extern bool store_may_have_moved(const char *arn, int seconds);
 
 /* The launcher is to look at the secret at once, or as soon as the run that is under way has ended. */
 extern void store_make_due(const char *secret);
