@@ -300,6 +300,9 @@ rotate(Rotation *rotation)
  *
  * A cancel must not keep it from happening, but can't just be held off:
  * lock_timeout comes as a cancel, and a wait for somebody's lock has to end.
+ *
+ * Nor must anyone who listens and does not read: once the server's queue of
+ * notifications is full, whoever sends one can't commit.
  */
 static bool
 try_step(Rotation *rotation, void (*step)(Rotation *, const ErrorData *), const ErrorData *error)
@@ -319,6 +322,8 @@ try_step(Rotation *rotation, void (*step)(Rotation *, const ErrorData *), const 
 		{
 			MemoryContextSwitchTo(rotation->context);
 			cancelled = geterrcode() == ERRCODE_QUERY_CANCELED;
+			if (geterrcode() == ERRCODE_PROGRAM_LIMIT_EXCEEDED && !rotation->unannounced)
+				rotation->unannounced = cancelled = true;
 			EmitErrorReport();
 			FlushErrorState();
 			AbortOutOfAnyTransaction();

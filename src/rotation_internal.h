@@ -73,6 +73,7 @@ typedef struct Rotation
 	SmClient *client;
 	Oid turn_of;         /* the role whose turn is ours, or InvalidOid */
 	int64 run_id;        /* 0: not recorded (dry run) */
+	bool unannounced;    /* nobody can be notified of its end */
 	int attempt;         /* of what is tried again, from 1 */
 	char *begun;         /* the version that this run has made, or whose rotation it is to finish; or NULL */
 	TimestampTz owed_at; /* when the launcher was to look at the secret; 0: it was not */

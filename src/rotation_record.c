@@ -256,7 +256,8 @@ rotation_end_record(Rotation *rotation, const ErrorData *error)
 	}
 	rotation_begin();
 	found = rotation->registration != NULL && role_lookup_oid(rotation->registration->role_oid, &role);
-	store_end_run(rotation->run_id, &end, found && role.has_password ? role.verifier_hash : NULL);
+	store_end_run(rotation->run_id, &end, found && role.has_password ? role.verifier_hash : NULL,
+				  !rotation->unannounced);
 	rotation_commit();
 
 	if (error != NULL && planned != 0 && rotation->order->operation != OPERATION_RECOVER)

@@ -132,10 +132,10 @@ extern void store_run_sets(int64 run_id, const char *version_id, const uint8 *ha
 
 /*
  * End a run, prune the secret's history older than rotate_ext.history_retention,
- * and NOTIFY rotate_ext with the run's id.  present_hash (or NULL) is the
- * hash of the role's verifier: the row that explains it is never pruned.
+ * and NOTIFY rotate_ext with the run's id where notify says so.  present_hash (or
+ * NULL) is the hash of the role's verifier: the row that explains it is never pruned.
  */
-extern void store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_hash);
+extern void store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_hash, bool notify);
 
 /* May a move of AWSCURRENT that a run has sent still arrive?  It was interrupted, or got no answer, so many seconds ago. */
 extern bool store_may_have_moved(const char *arn, int seconds);

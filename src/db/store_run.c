@@ -163,7 +163,7 @@ store_run_sets(int64 run_id, const char *version_id, const uint8 *hash)
 }
 
 void
-store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_hash)
+store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_hash, bool notify)
 {
 	StoreScope scope;
 	StoreArgs args = {0};
@@ -209,8 +209,11 @@ store_end_run(int64 run_id, const RunEnd *end, const uint8 *present_hash)
 	store_finish(&scope);
 
 	/* the id and nothing else: anyone may LISTEN */
-	snprintf(payload, sizeof(payload), INT64_FORMAT, run_id);
-	Async_Notify("rotate_ext", payload);
+	if (notify)
+	{
+		snprintf(payload, sizeof(payload), INT64_FORMAT, run_id);
+		Async_Notify("rotate_ext", payload);
+	}
 }
 
 void

@@ -128,5 +128,23 @@ foreach my $call ("rotate_now('prod/app')", "rotate_rollback('prod/app')", "rota
 	is(scans(), $before, "$call finds its rows by index");
 }
 
+# Whoever listens, and reads nothing for long, fills the server's queue of notifications; before 17 that takes 8 GB.
+if ($t->sql('SHOW server_version_num') >= 170000)
+{
+	$t->node->append_conf('postgresql.conf', 'max_notify_queue_pages = 64');
+	$t->restart;
+	my $idle = $t->start_sql("LISTEN other; BEGIN; SELECT 1; SELECT pg_sleep(600)", user => 'listener', app => 'idle');
+	$t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'idle' AND query LIKE '%pg_sleep%'", '1');
+	my $fill = "DO 'BEGIN FOR i IN 1 .. 1000 LOOP PERFORM pg_notify(''other'', repeat(''x'', 7000) || i); COMMIT; END LOOP; END'";
+	is($t->sql_error($fill, user => 'listener')->{sqlstate}, '54000', 'the queue of notifications is full');
+	is($t->sql("SELECT outcome FROM rotate_now('prod/app')"), 'rotated', 'a secret is rotated all the same');
+	is(($t->history('prod/app'))[-1]{outcome}, 'rotated', 'which is on record');
+	$emulator->fault(action => 'access_denied', operation => 'DescribeSecret');
+	$t->sql_error("SELECT rotate_now('prod/app')");
+	is(($t->history('prod/app'))[-1]{sqlstate}, '42501', 'and so is a failure');
+	$t->sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'idle'");
+	$idle->finish;
+}
+
 $t->stop;
 done_testing();
