@@ -87,6 +87,18 @@ $last = last_run('app')->{run_id};
 due('app');
 repaired('app', $last);
 
+# One that is to be tried again itself, but later than that
+$emulator->fault(action => 'error', type => 'LimitExceededException', message => 'x', operation => 'PutSecretValue', when => 'after');
+is($t->sql_error("SELECT rotate_now('prod/app')")->{sqlstate}, '53400', 'a rotation that has begun has to wait');
+$t->sql("UPDATE rotate_run SET retry_at = now() + interval '5 minutes' WHERE run_id = " . last_run('app')->{run_id});
+$look = last_run('app');
+$emulator->fault(action => 'error', type => 'LimitExceededException', message => 'x', operation => 'DescribeSecret');
+is($t->sql_error("SELECT rotate_now('prod/app')")->{sqlstate}, '53400', 'and so has the next call');
+is(last_run('app')->{retry_at}, $look->{retry_at}, 'the launcher does not, any longer than it had to');
+$last = last_run('app')->{run_id};
+due('app');
+ok(looked('app', $last, 'completed'), 'and completes the rotation');
+
 # One that succeeds, and leaves the role without AWSCURRENT's password
 lose('app');
 $last = last_run('app')->{run_id};
