@@ -146,8 +146,12 @@ store_run_lock(int64 run_id)
 {
 	StoreScope scope;
 	StoreArgs args = {0};
+	StoreArgs none = {0};
 
 	store_begin(&scope);
+
+	/* as its update will: to ask for more of the table, with a lock on its index, is a deadlock with REINDEX */
+	store_execute(&scope, "LOCK TABLE %s.rotate_run IN ROW EXCLUSIVE MODE", &none, SPI_OK_UTILITY);
 	store_add_int8(&args, run_id, false);
 	store_execute(&scope, "SELECT FROM %s.rotate_run WHERE run_id = $1 FOR NO KEY UPDATE", &args,
 				  SPI_OK_SELECT);

@@ -111,6 +111,18 @@ foreach my $operation ('PutSecretValue', 'UpdateSecretVersionStage')
 	consistent('the next run');
 }
 
+# REINDEX while the password is set: neither has what the other one waits for.
+($call, $rule) = pause('other', 'elsewhere', 'PutSecretValue');
+my $waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = ''Lock'' AND";
+my $role = $t->start_sql("BEGIN; ALTER ROLE app VALID UNTIL 'infinity'; DO 'BEGIN WHILE NOT ($waits query LIKE ''REINDEX%'') LOOP "
+	  . "PERFORM pg_sleep(0.01); PERFORM pg_stat_clear_snapshot(); END LOOP; END'; COMMIT", app => 'role');
+$t->wait_for("SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'role' AND query LIKE 'DO%'");
+$emulator->release($rule);
+$t->wait_for("$waits backend_type LIKE ''rotate_ext%''" =~ s/''/'/gr) or die 'the rotation does not wait';
+is($t->sql_error('REINDEX TABLE elsewhere.rotate_run', database => 'other'), undef, 'REINDEX while a password is set');
+is($role->finish->{status}, 0, 'ALTER ROLE too');
+is($call->finish->{stdout}, 'rotated', 'and the rotation goes on');
+
 # Made anew, before the password is changed and after: the numbers of its runs begin anew, too.
 $t->add('second');
 foreach my $operation ('PutSecretValue', 'UpdateSecretVersionStage')
