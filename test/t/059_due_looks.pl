@@ -88,7 +88,7 @@ due('app');
 repaired('app', $last);
 
 # One that is to be tried again itself, but later than that
-$emulator->fault(action => 'error', type => 'LimitExceededException', message => 'x', operation => 'PutSecretValue', when => 'after');
+$emulator->fault(action => 'error', type => 'LimitExceededException', message => 'x', operation => 'UpdateSecretVersionStage');
 is($t->sql_error("SELECT rotate_now('prod/app')")->{sqlstate}, '53400', 'a rotation that has begun has to wait');
 $t->sql("UPDATE rotate_run SET retry_at = now() + interval '5 minutes' WHERE run_id = " . last_run('app')->{run_id});
 $look = last_run('app');
