@@ -58,6 +58,7 @@ static const struct
 	{"default_transaction_deferrable", "off"},
 	{"row_security", "off"},
 	{"session_replication_role", "origin"},
+	{"exit_on_error", "off"}, /* would end the process past every PG_CATCH */
 	{"statement_timeout", "0"},
 	{"lock_timeout", "10s"}, /* the caller may hold the lock, and waits for us */
 	{"idle_in_transaction_session_timeout", "0"},

@@ -59,7 +59,7 @@ sub plain
 	my ($sql, %options) = @_;
 	local $ENV{PGOPTIONS} = '-c role=none -c search_path=public -c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0'
 	  . ' -c default_transaction_read_only=off -c default_transaction_isolation=read\ committed'
-	  . ' -c session_preload_libraries= -c session_authorization=postgres -c client_encoding=UTF8'
+	  . ' -c session_preload_libraries= -c session_authorization=postgres -c client_encoding=UTF8 -c exit_on_error=off'
 	  . ($version >= 17 ? ' -c transaction_timeout=0' : '');
 	return $t->sql($sql, database => 'shop', %options);
 }
@@ -116,6 +116,7 @@ my %by_owner = (
 	'plan_cache_mode' => 'force_generic_plan',
 	'enable_indexscan' => 'off',
 	'jit_above_cost' => '0',
+	'exit_on_error' => 'on',
 	'work_mem' => '64kB');
 $by_owner{$version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode'} = 'on';
 $by_owner{scram_iterations} = '1' if $version >= 16;
@@ -142,6 +143,16 @@ foreach my $name (sort keys %by_owner)
 
 set_by_owner($_) foreach sort keys %by_owner;
 rotates('the owner sets all of these');
+
+# An error must not end the worker before it has put everything back.
+set_by_owner('exit_on_error');
+my $verifier = $t->verifier_of('app');
+$t->emulator->fault(action => 'access_denied', operation => 'UpdateSecretVersionStage');
+is(eval { plain("SELECT outcome FROM public.rotate_now('prod/app')") }, undef, 'the owner sets exit_on_error, and a rotation fails');
+is($t->verifier_of('app'), $verifier, 'the role has its password back');
+is(plain('SELECT outcome FROM public.rotate_history ORDER BY run_id DESC LIMIT 1'), 'failed', 'and the run is on record');
+plain('ALTER DATABASE shop RESET ALL');
+is(plain("SELECT outcome FROM public.rotate_now('prod/app')"), 'completed', 'the next one goes on');
 
 # By a superuser, without a thought of rotations.
 foreach my $setting (
