@@ -14,6 +14,7 @@
 #include "commands/dbcommands.h" /* get_database_name(); from 19 in lsyscache.h */
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -210,7 +211,8 @@ launcher_problem(void)
 
 	if (seen.latch == NULL)
 		return pstrdup("the launcher is not running; the server's log says why");
-	own = is_in_its_database();
+	/* in the middle of a statement a reload has not come to this session yet */
+	own = ConfigReloadPending ? seen.database == MyDatabaseId : is_in_its_database();
 	if (seen.state != LAUNCHER_STARTING && own != (seen.database == MyDatabaseId))
 	{
 		/* renamed, or restored from a dump, it had no registration made that would have told */

@@ -45,13 +45,17 @@ run_timeout_handler(void)
 	SetLatch(MyLatch);
 }
 
-/* SIGINT.  It is remembered, since a wait for a synchronous standby takes it for itself. */
+/*
+ * SIGINT.  It is remembered, since a wait for a synchronous standby takes it for
+ * itself.  lock_timeout sends it, too, and is no cancel.
+ */
 static void
 cancel_handler(SIGNAL_ARGS)
 {
 	int save_errno = errno;
 
-	run_cancelled = true;
+	if (!get_timeout_indicator(LOCK_TIMEOUT, false))
+		run_cancelled = true;
 	InterruptPending = true;
 	QueryCancelPending = true;
 	SetLatch(MyLatch);
