@@ -25,7 +25,6 @@
 #include "utils/timestamp.h"
 
 #include "api.h"
-#include "compat.h"
 #include "db/role.h"
 #include "db/standby.h"
 #include "db/store.h"
@@ -274,13 +273,6 @@ rotate_register(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(make_row(fcinfo, values, nulls));
 }
 
-pg_noreturn static void
-not_registered(const char *secret)
-{
-	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("secret \"%s\" is not registered", secret),
-					errhint("Register it with rotate_register('%s').", secret)));
-}
-
 /* The registration, or an error. */
 static Registration *
 get_registration(const char *secret)
@@ -288,7 +280,8 @@ get_registration(const char *secret)
 	Registration *registration = store_find_registration(secret);
 
 	if (registration == NULL)
-		not_registered(secret);
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("secret \"%s\" is not registered", secret),
+						errhint("Register it with rotate_register('%s').", secret)));
 	return registration;
 }
 

@@ -129,8 +129,10 @@ takes_place_of_look(const Rotation *rotation, const ErrorData *error)
 
 	if (rotation->order->operation == OPERATION_RECOVER)
 		return true;
-	if (error != NULL || facts->move == MOVE_SUCCEEDED)
-		return error == NULL;
+	if (error != NULL)
+		return false;
+	if (facts->move == MOVE_SUCCEEDED)
+		return true;
 	rotation_begin();
 	result = facts->role_has[VERSION_CURRENT] &&
 			 !store_may_have_moved(rotation->registration->arn, RECENT_SECONDS);

@@ -48,8 +48,9 @@ typedef struct WorkerSegment
  * for first.  Raises the worker's error as it was raised there;
  * ERRCODE_INSUFFICIENT_RESOURCES where no worker slot comes free within
  * rotate_ext.start_timeout, or the worker does not take the order;
- * ERRCODE_INTERNAL_ERROR where it ended without an answer.  A cancelled or terminated caller leaves the worker to finish; where
- * there is no worker yet, the order goes with the caller.
+ * ERRCODE_INTERNAL_ERROR where it ended without an answer.  A cancelled or
+ * terminated caller leaves the worker to finish; where there is no worker yet, the
+ * order goes with the caller.
  */
 extern RotationResult *worker_perform(const RotationOrder *order, Oid roleid);
 

@@ -51,6 +51,8 @@ foreach my $role ((map { my $age = $_; map { "${age}_$_" } @pendings } 'same', '
 	$role_of{"prod/$role"} = $role;
 	push @secrets, "prod/$role";
 }
+$old->add('given_up', json => value());
+$old->sql("SELECT rotate_register('prod/given_up'); SELECT rotate_now('prod/given_up')");
 prepare_attack($old);
 
 $node->backup('backup');
@@ -75,7 +77,7 @@ $node->wait_for_catchup('new', 'replay', $node->lsn('write'));
 # and one that the new primary never gets to know of
 $new->set(primary_conninfo => '');
 $old->wait_for('SELECT count(*) = 0 FROM pg_stat_replication') or die 'the standby stays connected';
-is($old->sql("SELECT outcome FROM rotate_now('prod/lost')"), 'rotated', 'the last thing that the old primary does is lost');
+is($old->sql("SELECT outcome FROM rotate_now('prod/$_')"), 'rotated', "the last that the old primary does is lost: $_") foreach 'lost', 'given_up';
 
 # Failover
 $emulator->clear_log;
@@ -85,6 +87,10 @@ ok($new->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE source = 'launc
 	'before the address leads to the new primary, its looks reach the old one');
 ok($new->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE source = 'launcher' AND secret = 'prod/lost' AND sqlstate = '28P01'"),
 	'  which knows another password where the change was lost');
+# it could be a copy's, and is not to refuse its logins for ever
+$new->sql("UPDATE rotate_run SET attempt = 9 WHERE run_id = (SELECT max(run_id) FROM rotate_run WHERE secret = 'prod/given_up')");
+ok($new->wait_for("SELECT retry_at IS NULL FROM rotate_run WHERE secret = 'prod/given_up' AND attempt = 10 AND outcome = 'failed'"),
+	'  and after the tenth look that it refuses there is no other');
 $address->stop;
 $address = start_stranger('relay', port => $address->port, target => $new->port);
 ok($new->wait_for('SELECT rotate_recovery()', 'on'), 'the new primary has a launcher');
