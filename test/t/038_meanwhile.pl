@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 use RotateTest;
+use RotateTest::Gates;
 use RotateTest::Login;
 use Test::More;
 
@@ -240,6 +241,33 @@ foreach my $ddl ('DROP ROLE last', 'ALTER ROLE last RENAME TO last2')
 	is($t->verifier_of('last2'), $verifier, 'the renamed role has its old verifier back') if $ddl =~ /RENAME/;
 	$emulator->clear_faults;
 	$t->sql("SELECT rotate_unregister('prod/last')");
+}
+
+# Dropped while its login is tried: a new role of that name, with its password, is not the one.
+my $gates = RotateTest::Gates->new;
+foreach my $label ('AWSCURRENT', 'AWSPENDING')
+{
+	my $role = lc "anew_$label";
+	my $port = $gates->do('listen', upstream => $t->port)->{port};
+	$t->add($role, json => { port => $port });
+	my $current = $t->labels("prod/$role")->{AWSCURRENT};
+	$t->sql("SELECT rotate_register('prod/$role', allow_plaintext_login => true)");
+	$gates->do('hold', port => $port, after => $label eq 'AWSCURRENT' ? 0 : 1);
+	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/$role')");
+	ok($gates->do('wait', port => $port, timeout => 60)->{reached}, "the login with $label is tried");
+	my $verifier = $t->verifier_of($role);
+	$t->sql("DO \$\$ DECLARE verifier text := (SELECT rolpassword FROM pg_authid WHERE rolname = '$role'); "
+		  . "BEGIN DROP ROLE $role; EXECUTE format('CREATE ROLE $role LOGIN PASSWORD %L', verifier); END \$\$");
+	$gates->do('open', port => $port);
+	my $error = $call->finish->{error};
+	# with AWSPENDING, who it is is looked at once more, for the old password's sake
+	my $expected = $label eq 'AWSCURRENT'
+	  ? login_error('other_role', $role,
+		detail => "At host \"127.0.0.1\", port $port: The role that was to be rotated was dropped or renamed while its login was tried.")
+	  : { sqlstate => '55000', message => "could not rotate secret \"prod/$role\": role \"$role\" is not the one that was registered" };
+	is_deeply({ map { $_ => $error->{$_} } keys %$expected }, $expected, 'and reaches a role that is made anew meanwhile');
+	is($t->labels("prod/$role")->{AWSCURRENT}, $current, 'AWSCURRENT is where it was');
+	ok($t->verifier_of($role) eq $verifier, 'and the new role has the password that it was made with');
 }
 
 $t->stop;

@@ -22,6 +22,7 @@ use IPC::Open2 qw(open2);
 use JSON::PP ();
 use PostgreSQL::Test::Utils;
 use RotateTest;
+use RotateTest::Gates;
 use RotateTest::Service;
 use Test::More;
 use Time::HiRes qw(sleep time);
@@ -76,10 +77,8 @@ sub new
 	  'rotate_ext.request_timeout = 60s',
 	  'rotate_ext.login_timeout = 60s',
 	  delete $options{conf} || '';
-	my $self = bless { t => RotateTest->new(conf => $conf, %options) }, $class;
 
-	$self->{gates_pid} = open2($self->{gates_out}, $self->{gates_in}, '/usr/bin/python3', '-B', __FILE__ =~ s/Matrix\.pm$/gate.py/r);
-	return $self;
+	return bless { t => RotateTest->new(conf => $conf, %options), gates => RotateTest::Gates->new }, $class;
 }
 
 sub t { return $_[0]->{t}; }
@@ -96,15 +95,7 @@ sub aws
 }
 
 # gate(DO, member => value, ...): a command of gate.py.
-sub gate
-{
-	my ($self, $do, %members) = @_;
-
-	print { $self->{gates_in} } $json->encode({ do => $do, %members }), "\n";
-	my $line = readline $self->{gates_out};
-	die 'the gates have ended' unless defined $line;
-	return $json->decode($line);
-}
+sub gate { return shift->{gates}->do(@_); }
 
 =pod
 
@@ -637,10 +628,11 @@ sub stop
 {
 	my $self = shift;
 
-	foreach my $process (grep { $_ } $self->{aws}, { in => $self->{gates_in}, pid => $self->{gates_pid} })
+	delete $self->{gates};
+	if (my $aws = $self->{aws})
 	{
-		close $process->{in};
-		waitpid $process->{pid}, 0;
+		close $aws->{in};
+		waitpid $aws->{pid}, 0;
 	}
 	$self->{t}->stop;
 	return;
