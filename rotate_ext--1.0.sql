@@ -171,7 +171,8 @@ CREATE VIEW @extschema@.rotate_history AS
 	FROM @extschema@.rotate_run;
 
 /*
- * How the rotations of each secret go.  To give a version up is no rotation,
+ * How the rotations of each secret go.  A call that did not come to register the
+ * secret (no arn) is none of it.  To give a version up is no rotation,
  * whatever came of it, nor is going back that failed with everything left or put
  * back as it was (no created_version_id), nor a look of the launcher's that found
  * nothing to do.  Where its looks failed and a later one did not, the secret is
@@ -182,7 +183,8 @@ CREATE VIEW @extschema@.rotate_status AS
 	WITH counted AS NOT MATERIALIZED (
 		SELECT h.*
 		FROM @extschema@.rotate_run h
-		WHERE h.source <> 'rotate_abandon'
+		WHERE h.arn IS NOT NULL
+			AND h.source <> 'rotate_abandon'
 			AND NOT (h.source = 'rotate_rollback' AND h.outcome IS NOT DISTINCT FROM 'failed'
 				AND h.created_version_id IS NULL)
 			AND NOT (h.source = 'launcher' AND h.outcome IS NOT DISTINCT FROM 'unchanged')
@@ -220,7 +222,7 @@ CREATE VIEW @extschema@.rotate_status AS
 		LEFT JOIN LATERAL (
 			SELECT h.retry_at
 			FROM @extschema@.rotate_run h
-			WHERE h.secret = r.secret
+			WHERE h.secret = r.secret AND h.arn IS NOT NULL
 			ORDER BY h.run_id DESC LIMIT 1) latest ON true
 		LEFT JOIN LATERAL (
 			SELECT h.run_id, h.finished_at

@@ -46,6 +46,9 @@
 /* After so long a worker slot is asked for again: nobody announces a free one. */
 #define SLOT_RETRY_MS 100
 
+/* Woken, it does not wait for longer to read what it could not read. */
+#define WOKEN_RETRY_MS 2000
+
 /* A secret that is due at some time. */
 typedef struct PlannedRun
 {
@@ -64,7 +67,8 @@ typedef struct Child
 
 typedef struct Launcher
 {
-	TimestampTz since; /* what has had no run since is due */
+	TimestampTz since; /* what has had no look since is due, */
+	int64 since_run;   /* that is, after this run; -1: not known yet.  The clock can't be trusted with that */
 	TimestampTz clock; /* in the round before */
 	Oid database;      /* InvalidOid: it does not exist */
 	LauncherState state;
@@ -195,6 +199,7 @@ adopt_list(Launcher *launcher, const RotationResult *result)
 	launcher->plan = plan;
 	launcher->planned = planned;
 	launcher->list_failures = 0;
+	launcher->since_run = result->since_run;
 
 	if (strcmp(result->outcome, RECOVERY_NO_EXTENSION) == 0)
 		set_state(launcher, LAUNCHER_NO_EXTENSION);
@@ -259,7 +264,10 @@ start_lister(Launcher *launcher, TimestampTz now)
 	find_database(launcher);
 	/* what it has not looked after until now is looked at as after a start */
 	if (launcher->database != before || launcher->state == LAUNCHER_OTHER_VERSION)
+	{
 		launcher->since = now;
+		launcher->since_run = -1;
+	}
 	if (!OidIsValid(launcher->database))
 	{
 		launcher->must_list = false;
@@ -271,6 +279,7 @@ start_lister(Launcher *launcher, TimestampTz now)
 
 	order->operation = OPERATION_LIST_DUE;
 	order->since = launcher->since;
+	order->since_run = launcher->since_run;
 	launcher->lister = start_child(order, launcher->database);
 	if (launcher->lister != NULL)
 		launcher->must_list = false;
@@ -368,9 +377,8 @@ sleep_time(const Launcher *launcher, TimestampTz now)
 }
 
 /*
- * The clock was set back.  Runs would seem to have been before the launcher's
- * start, and be made again and again; and what is to wait a second would wait
- * until the clock is where it was.
+ * The clock was set back.  What is to wait a second would wait until the clock
+ * is where it was.
  */
 static void
 follow_clock(Launcher *launcher, TimestampTz now)
@@ -405,7 +413,11 @@ perform_round(Launcher *launcher)
 		launcher->list_not_before = now;
 	}
 	if (launcher_was_woken())
+	{
 		launcher->must_list = true;
+		launcher->list_not_before =
+			Min(launcher->list_not_before, TimestampTzPlusMilliseconds(now, WOKEN_RETRY_MS));
+	}
 
 	reap_children(launcher);
 	/* even where it is out of date already: with runs ending all the time there is no other */
@@ -431,6 +443,7 @@ rotate_launcher_main(Datum main_arg)
 	launcher = MemoryContextAllocZero(TopMemoryContext, sizeof(Launcher));
 	launcher->round = AllocSetContextCreate(TopMemoryContext, "rotate_ext launcher", ALLOCSET_DEFAULT_SIZES);
 	launcher->since = GetCurrentTimestamp();
+	launcher->since_run = -1;
 	launcher->must_list = true;
 	launcher_publish();
 

@@ -156,9 +156,14 @@ launcher_wake_at_exit(int code, Datum arg)
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
+	/* whoever commits it then knows nothing of the launcher */
+	if (event == XACT_EVENT_PRE_PREPARE && wake_at_commit)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has changed a registration of rotate_ext")));
 	if (event == XACT_EVENT_COMMIT && wake_at_commit)
 		launcher_wake();
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
 		wake_at_commit = false;
 }
 
@@ -225,7 +230,11 @@ launcher_problem(void)
 	if (!own && seen.state != LAUNCHER_STARTING)
 		return psprintf("rotate_ext.database is \"%s\", not this database", rotate_database);
 	if (seen.state == LAUNCHER_CANNOT_LIST)
+	{
+		/* whoever opens the database again, or ends the session that has locked them, tells nobody */
+		launcher_wake();
 		return pstrdup("the launcher could not read its tables; the server's log says why");
+	}
 	if (seen.state == LAUNCHER_OTHER_VERSION)
 	{
 		/* ALTER EXTENSION UPDATE tells nobody */

@@ -34,20 +34,25 @@
  * secrets whose looks fail all the time come after those not looked at yet.
  *
  * A run that seems to be still to come is of before the clock was set back, or
- * of an old primary whose clock is ahead: its times say nothing here.
+ * of an old primary whose clock is ahead: its times say nothing here.  Nor does a
+ * time of the next attempt that is further off than any pause.
  */
 static TimestampTz
-find_due_time(const LastRun *run, bool busy, TimestampTz since, TimestampTz now)
+find_due_time(const LastRun *run, bool busy, TimestampTz since, int64 since_run, TimestampTz now)
 {
 	if (busy)
 		return TimestampTzPlusMilliseconds(now, BUSY_MS);
 	if (run->started_at > now || run->looked_at > now)
 		return since;
 	if (run->run_id != 0 && run->unfinished)
-		return run->attempt <= 1 ? run->started_at
-								 : TimestampTzPlusMilliseconds(run->started_at,
-															   retry_delay_ms(RETRY_SOON, run->attempt, 0));
-	if (run->looked_at < since)
+	{
+		int attempt = Min(run->attempt, run->interruptions + 1);
+
+		return attempt <= 1
+				   ? run->started_at
+				   : TimestampTzPlusMilliseconds(run->started_at, retry_delay_ms(RETRY_SOON, attempt, 0));
+	}
+	if (run->looked_run_id <= since_run || run->retry_at > TimestampTzPlusMilliseconds(now, RETRY_LONGEST_MS))
 		return since;
 	return run->retry_at;
 }
@@ -62,12 +67,15 @@ compare_due_times(const ListCell *a, const ListCell *b)
 }
 
 static void
-list_due(TimestampTz since, RotationResult *result)
+list_due(const RotationOrder *order, RotationResult *result)
 {
+	const int64 latest = store_latest_run();
 	List *runs = store_list_last_runs(identity_system());
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell *cell;
 
+	/* the numbers begin anew with the extension, or where its history was truncated */
+	result->since_run = order->since_run < 0 ? latest : Min(order->since_run, latest);
 	foreach (cell, runs)
 	{
 		const LastRun *run = lfirst(cell);
@@ -78,7 +86,7 @@ list_due(TimestampTz since, RotationResult *result)
 		/* it may have ended between the look at its row and that at its turn; then it is no interrupted one */
 		if (!busy && run->unfinished)
 			busy = !store_run_is_unfinished(run->run_id);
-		due_at = find_due_time(run, busy, since, now);
+		due_at = find_due_time(run, busy, order->since, result->since_run, now);
 		if (due_at == 0)
 			continue;
 		due = palloc(sizeof(DueSecret));
@@ -101,6 +109,8 @@ recovery_list_due(const RotationOrder *order, RotationResult *result)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(context);
 
+	result->since_run = -1;
+
 	/* an extension that was updated without a restart has tables that this library does not know */
 	version = store_extension_version();
 	if (version == NULL)
@@ -109,7 +119,7 @@ recovery_list_due(const RotationOrder *order, RotationResult *result)
 		result->outcome = RECOVERY_OTHER_VERSION;
 	else
 	{
-		list_due(order->since, result);
+		list_due(order, result);
 		result->outcome = "listed";
 	}
 

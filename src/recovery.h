@@ -18,7 +18,7 @@
 
 /*
  * Fill result->due with the secrets of this cluster that are due at some time:
- * those without a run since order->since, those whose latest run was
+ * those without a look since order->since, those whose latest run was
  * interrupted, and those to be tried again; what is due first comes first.  In a
  * worker, outside any transaction; palloc'd in the current memory context.
  */

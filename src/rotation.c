@@ -60,6 +60,16 @@ find_registration(Rotation *rotation)
 	rotation_commit();
 }
 
+static void
+take_turn(Rotation *rotation)
+{
+	rotation_begin();
+	turn_take(TURN_ROTATION, rotation->registration->role_oid, true, rotate_start_timeout,
+			  rotation->registration->secret);
+	rotation->turn_of = rotation->registration->role_oid;
+	rotation_commit();
+}
+
 /* The secret is not registered: register it, where that was asked for. */
 static void
 register_first(Rotation *rotation)
@@ -74,6 +84,8 @@ register_first(Rotation *rotation)
 	rotation_check_time();
 	rotation->client = sm_open(region_of(secret));
 	rotation_register(rotation);
+	/* before anyone else can see the registration, and begin a rotation */
+	take_turn(rotation);
 	if (rotation->order->dry_run)
 		return;
 	rotation_begin();
@@ -84,16 +96,6 @@ register_first(Rotation *rotation)
 		rotation->result, NOTICE,
 		psprintf("secret \"%s\" was registered for role \"%s\"", secret, rotation->registration->role_name),
 		NULL, NULL);
-}
-
-static void
-take_turn(Rotation *rotation)
-{
-	rotation_begin();
-	turn_take(TURN_ROTATION, rotation->registration->role_oid, true, rotate_start_timeout,
-			  rotation->registration->secret);
-	rotation->turn_of = rotation->registration->role_oid;
-	rotation_commit();
 }
 
 /* The registration once more: it may have been changed while the run waited for the role's turn. */
@@ -122,7 +124,8 @@ open_run(Rotation *rotation)
 	registered = rotation->registration != NULL;
 	if (!registered)
 		register_first(rotation);
-	take_turn(rotation);
+	else
+		take_turn(rotation);
 	if (registered || !rotation->order->dry_run)
 		read_registration_again(rotation);
 	if (registered)

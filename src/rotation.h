@@ -67,7 +67,8 @@ typedef struct RotationOrder
 	char token[CLIENT_REQUEST_TOKEN_MAX + 1];
 	char rotation_token[ROTATION_TOKEN_MAX + 1]; /* "" where the event has none; as good as a password */
 	bool may_register;                           /* OPERATION_ROTATE: register an unregistered secret first */
-	TimestampTz since;                           /* OPERATION_LIST_DUE: what has had no run since is due */
+	TimestampTz since;                           /* OPERATION_LIST_DUE: what has had no look since is due, */
+	int64 since_run;                             /* that is, after this run; -1: after the latest one */
 	RegistrationOrder registration;
 } RotationOrder;
 
@@ -114,8 +115,9 @@ typedef struct RotationResult
 	char *detail;     /* JSON */
 	int64 lockout_us; /* microseconds; -1: nobody was locked out */
 	int64 total_us;
-	List *notices; /* of RotationNotice */
-	List *due;     /* of DueSecret; OPERATION_LIST_DUE */
+	List *notices;   /* of RotationNotice */
+	List *due;       /* of DueSecret; OPERATION_LIST_DUE, and so is */
+	int64 since_run; /* what the order's came to */
 	RotationAccess access;
 } RotationResult;
 

@@ -133,6 +133,7 @@ worker_message_result(StringInfo buf, const RotationResult *result)
 	pq_sendint64(buf, result->lockout_us);
 	pq_sendint64(buf, result->total_us);
 	put_due(buf, result->due);
+	pq_sendint64(buf, result->since_run);
 	put_string(buf, result->access.provider);
 	put_string(buf, result->access.access_key_last4);
 	pq_sendint64(buf, result->access.expires);
@@ -203,6 +204,7 @@ worker_message_read(const char *data, Size length)
 	result->lockout_us = pq_getmsgint64(&buf);
 	result->total_us = pq_getmsgint64(&buf);
 	result->due = get_due(&buf);
+	result->since_run = pq_getmsgint64(&buf);
 	result->access.provider = get_string(&buf);
 	result->access.access_key_last4 = get_string(&buf);
 	result->access.expires = pq_getmsgint64(&buf);

@@ -28,6 +28,9 @@ typedef enum RetryClass
 
 #define RETRY_FEW_ATTEMPTS 5
 
+/* No pause is longer: two hours. */
+#define RETRY_LONGEST_MS 7200000L
+
 /* sqlstate: five characters. */
 extern RetryClass retry_class(const char *sqlstate);
 

@@ -65,16 +65,21 @@ typedef struct RunStart
 	TimestampTz owed_at; /* when the launcher is to look at the secret because of that run; 0: it need not */
 } RunStart;
 
-/* The latest run of a registered secret; run_id 0: there was none. */
+/*
+ * The latest run of a registered secret; run_id 0: there was none.  A call that
+ * was to register the secret, and did not come to that, is no run of it.
+ */
 typedef struct LastRun
 {
 	char *secret;
 	Oid role_oid;
 	int64 run_id;
 	int attempt;
-	bool unfinished; /* its end is not recorded: it runs, or it was interrupted */
+	bool unfinished;   /* its end is not recorded: it runs, or it was interrupted */
+	int interruptions; /* of an unfinished one: so many in a row before it were interrupted */
 	TimestampTz started_at;
-	TimestampTz looked_at; /* when the latest one that looks at everything began; 0: never */
+	int64 looked_run_id;   /* the latest one that looks at everything; 0: none */
+	TimestampTz looked_at; /* when that began */
 	TimestampTz retry_at;  /* 0: never */
 } LastRun;
 
@@ -151,6 +156,9 @@ extern bool store_is_our_verifier(Oid role_oid, const uint8 *hash);
 
 /* The latest run of each secret that is registered in this cluster: a list of LastRun. */
 extern List *store_list_last_runs(const char *system_identifier);
+
+/* The highest number of a run, 0: there is none. */
+extern int64 store_latest_run(void);
 
 /* Is the run's end still not recorded?  As of now, not of a snapshot of the caller's. */
 extern bool store_run_is_unfinished(int64 run_id);

@@ -27,8 +27,8 @@ find_unfinished(const StoreScope *scope, const char *secret, const char *source,
 			scope,
 			"SELECT attempt, created_version_id, starts_with(source, 'rotate_event'), "
 			"COALESCE(retry_at, clock_timestamp()), outcome IN ('interrupted', 'failed') FROM %s.rotate_run "
-			"WHERE secret = $1 AND run_id = (SELECT max(run_id) FROM %s.rotate_run WHERE secret = $1) "
-			"AND (outcome = 'interrupted' OR retry_at IS NOT NULL)",
+			"WHERE secret = $1 AND run_id = (SELECT max(run_id) FROM %s.rotate_run WHERE secret = $1 "
+			"AND arn IS NOT NULL) AND (outcome = 'interrupted' OR retry_at IS NOT NULL)",
 			&args, SPI_OK_SELECT) == 0)
 		return;
 
@@ -228,10 +228,11 @@ store_make_due(const char *secret)
 
 	store_begin(&scope);
 	store_add_text(&args, secret);
-	store_execute(&scope,
-				  "UPDATE %s.rotate_run SET retry_at = clock_timestamp() "
-				  "WHERE run_id = (SELECT max(run_id) FROM %s.rotate_run WHERE secret = $1)",
-				  &args, SPI_OK_UPDATE);
+	store_execute(
+		&scope,
+		"UPDATE %s.rotate_run SET retry_at = clock_timestamp() "
+		"WHERE run_id = (SELECT max(run_id) FROM %s.rotate_run WHERE secret = $1 AND arn IS NOT NULL)",
+		&args, SPI_OK_UPDATE);
 	store_finish(&scope);
 }
 
@@ -332,11 +333,15 @@ store_list_last_runs(const char *system_identifier)
 	nrows = store_execute(
 		&scope,
 		"SELECT r.secret, r.role_oid, h.run_id, h.attempt, h.outcome IS NULL, h.started_at, "
-		"COALESCE(h.retry_at, '-infinity'), COALESCE(l.started_at, '-infinity') "
+		"COALESCE(h.retry_at, '-infinity'), COALESCE(l.started_at, '-infinity'), COALESCE(l.run_id, 0), "
+		"CASE WHEN h.outcome IS NULL THEN (SELECT count(*)::integer FROM %s.rotate_run u "
+		"WHERE u.secret = r.secret AND u.run_id < h.run_id AND u.outcome = 'interrupted' AND u.run_id > "
+		"COALESCE((SELECT max(v.run_id) FROM %s.rotate_run v WHERE v.secret = r.secret "
+		"AND v.run_id < h.run_id AND v.outcome <> 'interrupted'), 0)) ELSE 0 END "
 		"FROM %s.rotate_registration r "
 		"LEFT JOIN LATERAL (SELECT * FROM %s.rotate_run u WHERE u.secret = r.secret "
-		"ORDER BY u.run_id DESC LIMIT 1) h ON true "
-		"LEFT JOIN LATERAL (SELECT u.started_at FROM %s.rotate_run u WHERE u.secret = r.secret "
+		"AND u.arn IS NOT NULL ORDER BY u.run_id DESC LIMIT 1) h ON true "
+		"LEFT JOIN LATERAL (SELECT u.run_id, u.started_at FROM %s.rotate_run u WHERE u.secret = r.secret "
 		"AND (u.source = '" STORE_SOURCE_LAUNCHER "' OR (u.source IN ('rotate_now', '" STORE_SOURCE_ROLLBACK
 		"') AND u.outcome NOT IN ('failed', 'interrupted'))) "
 		"ORDER BY u.run_id DESC LIMIT 1) l ON true "
@@ -357,6 +362,8 @@ store_list_last_runs(const char *system_identifier)
 			run->started_at = DatumGetTimestampTz(store_datum(row, 6));
 			run->retry_at = get_time(row, 7);
 			run->looked_at = get_time(row, 8);
+			run->looked_run_id = DatumGetInt64(store_datum(row, 9));
+			run->interruptions = DatumGetInt32(store_datum(row, 10));
 		}
 		runs = lappend(runs, run);
 		MemoryContextSwitchTo(spi);
@@ -404,6 +411,20 @@ store_may_have_moved(const char *arn, int seconds)
 				   "AND (outcome = 'interrupted' OR sqlstate = '08007') "
 				   "AND finished_at > clock_timestamp() - $2 * interval '1 second' LIMIT 1",
 				   &args);
+}
+
+int64
+store_latest_run(void)
+{
+	StoreScope scope;
+	StoreArgs none = {0};
+	int64 latest;
+
+	store_begin(&scope);
+	store_execute(&scope, "SELECT COALESCE(max(run_id), 0) FROM %s.rotate_run", &none, SPI_OK_SELECT);
+	latest = DatumGetInt64(store_datum(0, 1));
+	store_finish(&scope);
+	return latest;
 }
 
 bool

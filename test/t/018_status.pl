@@ -144,8 +144,8 @@ foreach my $rows (sort keys %tells)
 	{
 		my ($source, $outcome) = split / /, $row;
 		my $sqlstate = $outcome eq 'failed' ? "'08006'" : 'NULL';
-		$t->sql('INSERT INTO rotate_run (secret, source, requested_by, started_at, finished_at, outcome, sqlstate) '
-			  . "VALUES ('prod/looked_after', '$source', 'x', now(), now(), '$outcome', $sqlstate)");
+		$t->sql('INSERT INTO rotate_run (secret, arn, source, requested_by, started_at, finished_at, outcome, sqlstate) '
+			  . "VALUES ('prod/looked_after', 'arn', '$source', 'x', now(), now(), '$outcome', $sqlstate)");
 	}
 	is($t->sql("SELECT state || ', ' || consecutive_failures FROM rotate_status WHERE secret = 'prod/looked_after'"),
 		$tells{$rows}, $rows eq '' ? 'no run' : $rows);

@@ -196,6 +196,8 @@ $t->start;
 $t->set('rotate_ext.request_timeout' => 60000);
 $t->wait_for('SELECT count(DISTINCT secret) = (SELECT count(*) FROM rotate_registration) FROM rotate_history '
 	  . "WHERE source = 'launcher' AND outcome IS NOT NULL AND started_at > pg_postmaster_start_time()") or die 'not all are looked at';
+# after the last look it reads its tables once more
+sleep 1;
 $t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'rotate_ext %worker'", '0');
 my $parallel = $t->sql('SHOW server_version_num') >= 160000 ? 'debug_parallel_query' : 'force_parallel_mode';
 my $call = $t->start_sql("SET $parallel = on; SELECT pg_sleep(4)");

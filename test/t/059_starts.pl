@@ -1,0 +1,124 @@
+# 059_starts.pl
+#	  What the launcher looks at after a start, whatever the rows of before it say: their
+#	  times are of another server's clock, or of one that was wrong; a run that was
+#	  interrupted had failed often before; a call that never had a registration
+#	  is the latest.  And what it could not read it reads as soon as somebody asks.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use RotateTest;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $t = RotateTest->new(conf => join("\n", "shared_preload_libraries = 'rotate_ext'", 'rotate_ext.max_attempts = 1',
+		'rotate_ext.request_timeout = 20000', 'max_prepared_transactions = 5'));
+my $emulator = $t->emulator;
+$t->wait_for('SELECT rotate_recovery()', 'on');
+
+# add(NAME): registered, looked at and rotated once.
+sub add
+{
+	my $name = shift;
+	$t->add($name);
+	$t->sql("SELECT rotate_register('prod/$name')");
+	$t->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE secret = 'prod/$name' AND outcome IS NOT NULL");
+	$t->sql("SELECT rotate_now('prod/$name')");
+	return;
+}
+
+sub lose { return $t->set_password($_[0], $t->password("prod/$_[0]", 'AWSPREVIOUS')); }
+sub last_run { return $t->sql("SELECT max(run_id) FROM rotate_history WHERE secret = 'prod/$_[0]'"); }
+
+# looked(NAME, AFTER, OUTCOME): the launcher looks at it after that run.
+sub looked
+{
+	my ($name, $after, $outcome) = @_;
+	return $t->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE secret = 'prod/$name' AND source = 'launcher' "
+		  . "AND run_id > $after AND outcome = '$outcome'");
+}
+
+# An old primary whose clock was a little ahead: its last runs seem to have been after the start.
+add($_) foreach qw(one two);
+lose($_) foreach qw(one two);
+$t->set('rotate_ext.max_workers' => 1);
+my %last = map { $_ => last_run($_) } qw(one two);
+$t->sql("UPDATE rotate_run SET started_at = now() + interval '3 seconds' WHERE run_id IN (" . join(', ', values %last) . ')');
+my $rule = $emulator->fault(action => 'pause', operation => 'DescribeSecret');
+$t->restart;
+$emulator->wait_for_fault($rule) or die 'no call came';
+sleep 3;
+$emulator->release($rule);
+ok(looked($_, $last{$_}, 'repaired'), "a clock that was ahead on the old primary does not hide secret $_") foreach qw(one two);
+$t->set('rotate_ext.max_workers' => undef);
+my $all = $t->sql('SELECT max(run_id) FROM rotate_history');
+$t->reload;
+sleep 1;
+is($t->sql('SELECT max(run_id) FROM rotate_history'), $all, 'and once is enough');
+
+# So do rows whose numbers begin anew.
+$t->sql('TRUNCATE rotate_run RESTART IDENTITY');
+$t->reload;
+ok($t->wait_for("SELECT count(*) = 2 FROM rotate_history WHERE outcome = 'unchanged'"), 'without any history all is looked at');
+sleep 2;
+is($t->sql('SELECT max(run_id) FROM rotate_history'), 2, 'once');
+
+# A run that failed often, and was then interrupted: once, which is no reason to wait.
+lose('one');
+my $last = last_run('one');
+$t->sql("UPDATE rotate_run SET attempt = 10, outcome = NULL, finished_at = NULL, started_at = now() WHERE run_id = $last");
+my $start = time;
+$t->restart;
+ok(looked('one', $last, 'repaired'), 'a look that was interrupted after many that failed is made again');
+cmp_ok(time - $start, '<', 5, 'at once');
+
+# A pause that was planned while the clock was ahead
+$t->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE secret = 'prod/two' AND started_at > pg_postmaster_start_time() "
+	  . 'AND outcome IS NOT NULL') or die 'the other secret is not looked at';
+$last = last_run('two');
+$t->sql("UPDATE rotate_run SET outcome = 'failed', retry_at = now() + interval '1 day' WHERE run_id = $last");
+$t->reload;
+ok(looked('two', $last, 'settled'), 'no look waits for longer than any pause is');
+
+# Two superusers rotate a secret that is not registered: the one that comes too late is no run of the secret's.
+$t->add('three');
+my @rules = map { $emulator->fault(action => 'pause', operation => 'DescribeSecret', after => $_) } 0, 1;
+my $first = $t->start_sql("SELECT rotate_now('prod/three')");
+$emulator->wait_for_fault($rules[0]) or die 'no call came';
+my $second = $t->start_sql("SELECT rotate_now('prod/three')");
+$emulator->wait_for_fault($rules[1]) or die 'no call came';
+$emulator->fault(action => 'error', status => 503, when => 'after', operation => 'PutSecretValue');
+$emulator->release($rules[0]);
+my $result = $first->finish;
+is($result->{error}{sqlstate}, '58000', 'of two rotations that register their secret the first fails, when it has begun');
+like($result->{stderr}, qr/NOTICE:  00000: the launcher tries again/, 'and goes on');
+ok($t->wait_for("SELECT count(*) = 1 FROM rotate_history WHERE secret = 'prod/three' AND outcome = 'completed'"),
+	'to its end, while the other one still waits for Secrets Manager');
+$emulator->release($rules[1]);
+is($second->finish->{error}{sqlstate}, '42710', 'that one is told that the secret is registered');
+is($t->sql("SELECT state FROM rotate_status WHERE secret = 'prod/three'"), 'ok', 'which is well');
+
+# A registration that is prepared is committed by a session that knows nothing of it.
+$t->add('four');
+$result = $t->sql_error("BEGIN; SELECT rotate_register('prod/four'); PREPARE TRANSACTION 'four'");
+is($result->{sqlstate}, '0A000', 'a registration can not be prepared') or diag(explain($result));
+is($result->{message}, 'cannot PREPARE a transaction that has changed a registration of rotate_ext', 'and says so');
+is($t->sql("SELECT count(*) FROM rotate_status WHERE secret = 'prod/four'"), '0', 'nothing is registered');
+
+# What could not be read is read when somebody asks.
+my $session = $t->node->background_psql('postgres', timeout => 60);
+$session->query_safe('BEGIN; LOCK TABLE rotate_registration; SELECT 1');
+$t->reload;
+sleep 1;
+$t->sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'rotate_ext recovery worker'"), sleep 1.5 for 1 .. 8;
+like($session->query_safe('SELECT rotate_recovery()'), qr/off: the launcher could not read its tables/, 'a table that is locked can not be read');
+$session->query_safe('COMMIT');
+$session->quit;
+$start = time;
+ok($t->wait_for('SELECT rotate_recovery()', 'on'), 'when it can, the launcher learns it from who asks');
+cmp_ok(time - $start, '<', 4, 'in a moment');
+
+$t->stop;
+done_testing();
