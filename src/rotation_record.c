@@ -30,6 +30,13 @@
  */
 #define LOOK_AGAIN_MS 60000
 
+/*
+ * A step of the service's rotation may leave the role without AWSCURRENT's password
+ * (rotate_ext.combine_steps).  The next steps take seconds, and where they do not
+ * come at all, nobody can log in.
+ */
+#define STEPS_MS 300000
+
 /* For so long after a move labels that contradict it are looked at again. */
 #define RECENT_SECONDS 300
 
@@ -204,6 +211,17 @@ failure_class(const Rotation *rotation, const ErrorData *error)
 	return retry_class(unpack_sql_state(error->sqlerrcode));
 }
 
+/* How long to wait with the look at what a run without an error has left; -1: there is none. */
+static long
+look_delay_ms(const Rotation *rotation)
+{
+	const RotationFacts *facts = &rotation->facts;
+
+	if (strcmp(rotation->result->outcome, "repaired") == 0 || saw_old_labels(rotation))
+		return LOOK_AGAIN_MS;
+	return facts->move != MOVE_SUCCEEDED && !facts->role_has[VERSION_CURRENT] ? STEPS_MS : -1;
+}
+
 /* When the launcher is to look at the secret again, because of this run; 0: it need not. */
 static TimestampTz
 plan_retry(const Rotation *rotation, const ErrorData *error)
@@ -213,9 +231,10 @@ plan_retry(const Rotation *rotation, const ErrorData *error)
 	long delay;
 
 	if (error == NULL)
-		return strcmp(rotation->result->outcome, "repaired") == 0 || saw_old_labels(rotation)
-				   ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_AGAIN_MS)
-				   : 0;
+	{
+		delay = look_delay_ms(rotation);
+		return delay < 0 ? 0 : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
+	}
 	if (!open && operation != OPERATION_RECOVER && (rotation->begun == NULL || operation == OPERATION_EVENT))
 		return 0;
 

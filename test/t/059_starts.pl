@@ -2,13 +2,15 @@
 #	  What the launcher looks at after a start, whatever the rows of before it say: their
 #	  times are of another server's clock, or of one that was wrong; a run that was
 #	  interrupted had failed often before; a call that never had a registration
-#	  is the latest.  And what it could not read it reads as soon as somebody asks.
+#	  is the latest.  And what it could not read it reads as soon as somebody asks; what
+#	  a service leaves half done it finishes.
 
 use strict;
 use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use JSON::PP ();
 use RotateTest;
 use Test::More;
 use Time::HiRes qw(sleep time);
@@ -107,6 +109,39 @@ is($result->{sqlstate}, '0A000', 'a registration can not be prepared') or diag(e
 is($result->{message}, 'cannot PREPARE a transaction that has changed a registration of rotate_ext', 'and says so');
 is($t->sql("SELECT count(*) FROM rotate_status WHERE secret = 'prod/four'"), '0', 'nothing is registered');
 
+# The service sets the password, and never comes back to move the label: without combine_steps nothing logs in then.
+$t->set('rotate_ext.combine_steps' => 'off');
+add('five');
+my $arn = $emulator->secret('prod/five')->{arn};
+sub event
+{
+	my ($step, $token) = @_;
+	return $t->sql("SELECT rotate_event(json_build_object('Step', '$step', 'SecretId', '$arn', 'ClientRequestToken', '$token')::jsonb)->>'outcome'");
+}
+sub next_due { return $t->sql("SELECT round(extract(epoch FROM next_due - clock_timestamp()) / 60) FROM rotate_status WHERE secret = 'prod/five'"); }
+$emulator->control('/secrets/update', secret => 'prod/five', attributes => { rotation_enabled => JSON::PP::true });
+my $made = $emulator->control('/service-pending', secret => 'prod/five')->{id};
+event('createSecret', $made);
+is(next_due(), '', 'nothing is due when the service has its version');
+is(event('setSecret', $made), 'set', 'when it has set the password');
+is($t->can_login('five', $t->password('prod/five')), 0, 'AWSCURRENT does not log in');
+is(next_due(), '5', 'and the launcher looks in five minutes');
+event('testSecret', $made);
+is(next_due(), '5', 'also when the login was proved');
+event('finishSecret', $made);
+is(next_due(), '', 'but not when the service has moved the label');
+$made = $emulator->control('/service-pending', secret => 'prod/five')->{id};
+event($_, $made) foreach qw(createSecret setSecret testSecret);
+$last = last_run('five');
+$t->sql("UPDATE rotate_run SET retry_at = now() WHERE run_id = $last");
+$t->reload;
+ok(looked('five', $last, 'completed'), 'where it does not, the launcher does');
+ok($t->can_login('five', $t->password('prod/five')), 'and AWSCURRENT logs in');
+is($t->labels('prod/five')->{AWSCURRENT}, $made, 'on the version of the service');
+event('finishSecret', $made);
+is($t->sql("SELECT state FROM rotate_status WHERE secret = 'prod/five'"), 'ok', 'which may come back after that');
+$t->set('rotate_ext.combine_steps' => undef);
+
 # What could not be read is read when somebody asks.
 my $session = $t->node->background_psql('postgres', timeout => 60);
 $session->query_safe('BEGIN; LOCK TABLE rotate_registration; SELECT 1');
@@ -119,6 +154,17 @@ $session->quit;
 $start = time;
 ok($t->wait_for('SELECT rotate_recovery()', 'on'), 'when it can, the launcher learns it from who asks');
 cmp_ok(time - $start, '<', 4, 'in a moment');
+
+# A database that it comes to look after counts its runs by itself.
+$t->sql('CREATE DATABASE other');
+$t->sql('CREATE EXTENSION rotate_ext; ALTER TABLE rotate_run ALTER COLUMN run_id RESTART WITH 1000', database => 'other');
+$t->add('six');
+$t->sql("SELECT rotate_register('prod/six')", database => 'other');
+$t->sql("SELECT rotate_now('prod/six')", database => 'other');
+lose('six');
+$t->set('rotate_ext.database' => 'other');
+ok($t->node->poll_query_until('other', "SELECT count(*) = 1 FROM rotate_history WHERE outcome = 'repaired'"),
+	'in a database with more runs than in the one before all is looked at, too');
 
 $t->stop;
 done_testing();
