@@ -361,6 +361,21 @@ get_tried_login(Rotation *rotation, VersionRef ref)
 	return tried;
 }
 
+/* Has somebody else dropped or renamed the role, or given it another password, since it was looked at? */
+static bool
+role_was_changed(const Rotation *rotation)
+{
+	RoleState role;
+	bool same;
+
+	rotation_begin();
+	same = role_lookup_oid(rotation->registration->role_oid, &role) &&
+		   strcmp(NameStr(role.name), rotation->registration->role_name) == 0 &&
+		   memcmp(role.verifier_hash, rotation->seen_hash, VERIFIER_HASH_LEN) == 0;
+	rotation_commit();
+	return !same;
+}
+
 static void
 prove_login(Rotation *rotation, VersionRef ref)
 {
@@ -388,6 +403,12 @@ prove_login(Rotation *rotation, VersionRef ref)
 	{
 		tried->proof = LOGIN_PROVED;
 		strlcpy(rotation->tls, tried->result.tls, sizeof(rotation->tls));
+	}
+	else if (role_was_changed(rotation))
+	{
+		/* what the server said of that login is no longer what is wrong, and perhaps nothing is */
+		tried->proof = LOGIN_NOT_TRIED;
+		rotation_observe_role(rotation);
 	}
 	else
 		tried->proof = LOGIN_FAILED;
@@ -483,13 +504,17 @@ move_current(Rotation *rotation)
 void
 rotation_restore(Rotation *rotation)
 {
+	const Oid roleid = rotation->registration->role_oid;
+	RoleState role;
 	bool restored;
+	bool replaced;
 
 	/* no standby may hold up the way back: until this commit ends, nobody can log in */
 	rotation_begin();
 	(void) set_config_option("synchronous_commit", "local", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true,
 							 0, false);
-	restored = role_restore_verifier(rotation->role.oid, rotation->old_verifier, rotation->set_hash);
+	restored = role_restore_verifier(roleid, rotation->old_verifier, rotation->set_hash);
+	replaced = !restored && role_lookup_oid(roleid, &role);
 	rotation_commit();
 	role_verifier_free(rotation->old_verifier);
 	rotation->old_verifier = NULL;
@@ -498,7 +523,7 @@ rotation_restore(Rotation *rotation)
 	rotation_forget_proofs(rotation);
 	rotation_derive_facts(rotation); /* or an error in what follows would have it done once more */
 
-	if (!restored)
+	if (replaced)
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("role \"%s\" was given another password during the rotation; it is left as it is",

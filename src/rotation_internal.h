@@ -197,6 +197,9 @@ extern void rotation_forget_proofs(Rotation *rotation);
 /* rotation_observe.c: fill the facts from Secrets Manager and pg_authid. */
 extern void rotation_observe(Rotation *rotation);
 
+/* Only pg_authid, and what our own rows say of it.  Raises as rotation_check_role(). */
+extern void rotation_observe_role(Rotation *rotation);
+
 /* Wipe the values observed, and forget the labels. */
 extern void rotation_forget_values(Rotation *rotation);
 

@@ -432,9 +432,8 @@ rotation_derive_facts(Rotation *rotation)
 		!rotation_same_version(rotation->versions[VERSION_CURRENT].id, rotation->set_version_id);
 }
 
-/* pg_authid, and what our own rows say of it. */
-static void
-observe_role(Rotation *rotation)
+void
+rotation_observe_role(Rotation *rotation)
 {
 	RotationFacts *facts = &rotation->facts;
 	Version *versions = rotation->versions;
@@ -516,7 +515,7 @@ observe_previous(Rotation *rotation)
 	}
 	rotation->facts.previous = judge_value(rotation, VERSION_PREVIOUS, call);
 	sm_call_free(call);
-	observe_role(rotation);
+	rotation_observe_role(rotation);
 	return true;
 }
 
@@ -530,7 +529,7 @@ rotation_observe(Rotation *rotation)
 		while (!observe_secret(rotation))
 			;
 		facts->previous = VALUE_NO_VERSION;
-		observe_role(rotation);
+		rotation_observe_role(rotation);
 	} while (needs_previous(rotation) && !observe_previous(rotation));
 	rotation_observe_standbys(rotation);
 	facts->move = derive_move(rotation);

@@ -49,8 +49,9 @@
 #include "compat.h"
 #include "db/role.h"
 
-/* How long a transaction that has altered roles is waited for, in milliseconds. */
+/* How long a transaction that has altered roles is waited for, in ms; and where nobody can log in meanwhile. */
 #define ROLE_DDL_WAIT "300"
+#define ROLE_DDL_WAIT_LOCKED_OUT "50"
 
 StaticAssertDecl(VERIFIER_HASH_LEN == PG_SHA256_DIGEST_LENGTH, "a verifier's hash is a SHA-256");
 
@@ -282,7 +283,7 @@ role_password_matches(Oid roleid, const char *password)
 
 /* Wait for the lock, but not for long. */
 static void
-wait_for_authid(void)
+wait_for_authid(const char *milliseconds)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -293,7 +294,7 @@ wait_for_authid(void)
 	{
 		int guc_level = NewGUCNestLevel();
 
-		(void) set_config_option("lock_timeout", ROLE_DDL_WAIT, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+		(void) set_config_option("lock_timeout", milliseconds, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 								 true, 0, false);
 		LockRelationOid(AuthIdRelationId, ShareRowExclusiveLock);
 		AtEOXact_GUC(false, guc_level);
@@ -327,10 +328,10 @@ wait_for_authid(void)
  * waited for long: then that other statement may get the error after all.
  */
 static void
-hold_back_role_ddl(bool wait)
+hold_back_role_ddl(const char *milliseconds)
 {
-	if (!ConditionalLockRelationOid(AuthIdRelationId, ShareRowExclusiveLock) && wait)
-		wait_for_authid();
+	if (!ConditionalLockRelationOid(AuthIdRelationId, ShareRowExclusiveLock))
+		wait_for_authid(milliseconds);
 }
 
 /* In the handler of an error.  What PostgreSQL says of lock_timeout names no role. */
@@ -510,7 +511,7 @@ role_set_password(const RoleState *expected, const char *password, uint8 *new_ha
 	RoleRow row;
 	char *query;
 
-	hold_back_role_ddl(true);
+	hold_back_role_ddl(ROLE_DDL_WAIT);
 	authid = table_open(AuthIdRelationId, RowExclusiveLock);
 	if (!read_row_by_oid(authid, expected->oid, &row))
 		changed_meanwhile(expected);
@@ -567,8 +568,7 @@ role_restore_verifier(Oid roleid, const RoleVerifier *old, const uint8 *present_
 	RoleRow row;
 	text *value = NULL;
 
-	/* nobody can log in meanwhile: no time to wait */
-	hold_back_role_ddl(false);
+	hold_back_role_ddl(ROLE_DDL_WAIT_LOCKED_OUT);
 	authid = table_open(AuthIdRelationId, RowExclusiveLock);
 	if (!lock_row_with(authid, roleid, present_hash, &row))
 	{

@@ -224,51 +224,113 @@ is($t->verifier_of('renamed'), $kept, 'its verifier is as it was');
 $t->sql('ALTER ROLE renamed RENAME TO named');
 still_rotates($t, 'named', 'with its name back, it rotates');
 
-# Renamed, or dropped, between the password and the label: what was to be done was done.
-foreach my $ddl ('DROP ROLE last', 'ALTER ROLE last RENAME TO last2')
+# A role of that name, with that password, that is another one
+sub make_anew
+{
+	my $role = shift;
+	$t->sql("DO \$\$ DECLARE verifier text := (SELECT rolpassword FROM pg_authid WHERE rolname = '$role'); "
+		  . "BEGIN DROP ROLE $role; EXECUTE format('CREATE ROLE $role LOGIN PASSWORD %L', verifier); END \$\$");
+	return;
+}
+
+# Renamed, dropped, or made anew, between the password and the label: what was to be done was done.
+foreach my $ddl ('DROP ROLE last', 'ALTER ROLE last RENAME TO last2', 'CREATE ROLE last')
 {
 	registered('last');
 	my $fault = $emulator->fault(action => 'pause', operation => 'UpdateSecretVersionStage');
 	$emulator->fault(action => 'access_denied', operation => 'UpdateSecretVersionStage', times => 0);
-	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/last')");
 	my $verifier = $t->verifier_of('last');
+	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/last')");
 	$emulator->wait_for_fault($fault);
-	$t->sql($ddl);
+	my $set = $t->verifier_of('last');
+	$ddl =~ /CREATE/ ? make_anew('last') : $t->sql($ddl);
 	$emulator->release($fault);
 	my $result = $call->finish;
 	isnt($result->{error}, undef, "$ddl while the label does not move: an error");
 	unlike($result->{stderr}, qr/XX000|concurrently|cache lookup/, 'and no internal one') or diag($result->{stderr});
 	is($t->verifier_of('last2'), $verifier, 'the renamed role has its old verifier back') if $ddl =~ /RENAME/;
+	is($t->verifier_of('last'), $set, 'the new role keeps what it was made with') if $ddl =~ /CREATE/;
 	$emulator->clear_faults;
 	$t->sql("SELECT rotate_unregister('prod/last')");
 }
 
-# Dropped while its login is tried: a new role of that name, with its password, is not the one.
+# Changed while its login is tried: what is wrong is what has become of the role, not what that login was told.
 my $gates = RotateTest::Gates->new;
-foreach my $label ('AWSCURRENT', 'AWSPENDING')
+
+# changed_at_login(ROLE, LABEL, sub {…}): the call's result, with the change made while the login with LABEL is held.
+sub changed_at_login
 {
-	my $role = lc "anew_$label";
+	my ($role, $label, $change) = @_;
 	my $port = $gates->do('listen', upstream => $t->port)->{port};
+
 	$t->add($role, json => { port => $port });
-	my $current = $t->labels("prod/$role")->{AWSCURRENT};
 	$t->sql("SELECT rotate_register('prod/$role', allow_plaintext_login => true)");
 	$gates->do('hold', port => $port, after => $label eq 'AWSCURRENT' ? 0 : 1);
 	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/$role')");
-	ok($gates->do('wait', port => $port, timeout => 60)->{reached}, "the login with $label is tried");
-	my $verifier = $t->verifier_of($role);
-	$t->sql("DO \$\$ DECLARE verifier text := (SELECT rolpassword FROM pg_authid WHERE rolname = '$role'); "
-		  . "BEGIN DROP ROLE $role; EXECUTE format('CREATE ROLE $role LOGIN PASSWORD %L', verifier); END \$\$");
+	ok($gates->do('wait', port => $port, timeout => 60)->{reached}, "the login of $role with $label is tried");
+	$change->();
 	$gates->do('open', port => $port);
-	my $error = $call->finish->{error};
-	# with AWSPENDING, who it is is looked at once more, for the old password's sake
-	my $expected = $label eq 'AWSCURRENT'
-	  ? login_error('other_role', $role,
-		detail => "At host \"127.0.0.1\", port $port: The role that was to be rotated was dropped or renamed while its login was tried.")
-	  : { sqlstate => '55000', message => "could not rotate secret \"prod/$role\": role \"$role\" is not the one that was registered" };
-	is_deeply({ map { $_ => $error->{$_} } keys %$expected }, $expected, 'and reaches a role that is made anew meanwhile');
-	is($t->labels("prod/$role")->{AWSCURRENT}, $current, 'AWSCURRENT is where it was');
-	ok($t->verifier_of($role) eq $verifier, 'and the new role has the password that it was made with');
+	return $call->finish;
 }
+
+# changed_is_told(ROLE, LABEL, sub {…}, {sqlstate, message, …}, sub {verifier})
+sub changed_is_told
+{
+	my ($role, $label, $change, $expected, $verifier) = @_;
+	my $current;
+	my $result = changed_at_login($role, $label, sub { $current = $t->labels("prod/$role")->{AWSCURRENT}; $change->(); });
+	my $error = $result->{error} || {};
+
+	is_deeply({ map { $_ => $error->{$_} } keys %$expected }, $expected, '  what has become of it is told');
+	is($t->labels("prod/$role")->{AWSCURRENT}, $current, '  AWSCURRENT is where it was');
+	is($verifier->(), 1, '  and the role has the verifier that it is to have');
+	return;
+}
+
+foreach my $label ('AWSCURRENT', 'AWSPENDING')
+{
+	my $suffix = lc $label;
+	my $verifier;
+
+	# a new role of that name, with its password, is not the one
+	changed_is_told("anew_$suffix", $label, sub { $verifier = $t->verifier_of("anew_$suffix"); make_anew("anew_$suffix"); },
+		{
+			sqlstate => '55000',
+			message => "could not rotate secret \"prod/anew_$suffix\": role \"anew_$suffix\" is not the one that was registered"
+		},
+		sub { $t->verifier_of("anew_$suffix") eq $verifier });
+
+	changed_is_told("gone_$suffix", $label, sub { $t->sql("DROP ROLE gone_$suffix") },
+		{ sqlstate => '42704', message => "could not rotate secret \"prod/gone_$suffix\": role \"gone_$suffix\" does not exist" },
+		sub { 1 });
+	changed_is_told("name_$suffix", $label,
+		sub {
+			$verifier = $t->verifier_of("name_$suffix");
+			$t->sql("ALTER ROLE name_$suffix RENAME TO other_$suffix");
+		},
+		{
+			sqlstate => '55000',
+			message => "could not rotate secret \"prod/name_$suffix\": role \"name_$suffix\" is now called \"other_$suffix\""
+		},
+		# one that is on record as ours is not left behind
+		sub { ($t->verifier_of("other_$suffix") eq $verifier) == ($label eq 'AWSCURRENT') });
+	ok($t->can_login("other_$suffix", $t->password("prod/name_$suffix")), '  which is AWSCURRENT\'s');
+	changed_is_told("hand_$suffix", $label,
+		sub { $t->set_password("hand_$suffix", 'by hand'); $verifier = $t->verifier_of("hand_$suffix"); },
+		{
+			sqlstate => '28P01',
+			message => "could not rotate secret \"prod/hand_$suffix\": the password of role \"hand_$suffix\" is not the one in the secret"
+		},
+		sub { $t->verifier_of("hand_$suffix") eq $verifier });
+
+	# and what was only set once more is nothing to be told of
+	my $result = changed_at_login("same_$suffix", $label, sub { $t->set_password("same_$suffix", $t->password("prod/same_$suffix")) });
+	is($result->{stdout}, 'rotated', 'with AWSCURRENT\'s password set anew it is rotated');
+	ok($t->can_login("same_$suffix", $t->password("prod/same_$suffix")), '  and AWSCURRENT logs in');
+}
+
+is_deeply([ $t->server_log =~ /role "((?:last|anew|gone)\w*)" was given another password/g ], [],
+	'nothing is said of the password of a role that is not there');
 
 $t->stop;
 done_testing();

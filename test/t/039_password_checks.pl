@@ -76,11 +76,15 @@ my $dir = PostgreSQL::Test::Utils::tempdir;
 PostgreSQL::Test::Utils::append_to_file("$dir/watch.c", <<'C');
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
+#include "commands/user.h"
 #include "fmgr.h"
 #include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
+#include "utils/rel.h"
 
 PG_MODULE_MAGIC;
 
@@ -105,18 +109,32 @@ change(PlannedStmt *planned, const char *query, bool read_only, ProcessUtilityCo
 	standard_ProcessUtility(planned, query, read_only, context, params, environment, dest, completion);
 }
 
+/* An ALTER ROLE that has read the role's row stands still until somebody waits for it. */
+static void
+hold(const char *role, const char *password, PasswordType type, Datum valid_until, bool valid_for_ever)
+{
+	Relation authid = table_open(AuthIdRelationId, RowExclusiveLock);
+
+	elog(LOG, "holding %s", role);
+	for (int i = 0; i < 3000 && !LockHasWaitersRelation(authid, RowExclusiveLock); i++)
+		pg_usleep(1000);
+	table_close(authid, NoLock);
+}
+
 void
 _PG_init(void)
 {
 #ifdef CHANGE
 	ProcessUtility_hook = change;
+#elif defined(HOLD)
+	check_password_hook = hold;
 #else
 	object_access_hook = watch;
 #endif
 }
 C
 PostgreSQL::Test::Utils::system_or_bail('cc', '-shared', '-fPIC', '-I', $t->node->config_data('--includedir-server'),
-	"-D\U$_", '-o', "$dir/$_.so", "$dir/watch.c") foreach 'watch', 'change';
+	"-D\U$_", '-o', "$dir/$_.so", "$dir/watch.c") foreach 'watch', 'change', 'hold';
 $t->set(session_preload_libraries => "$dir/watch");
 $emulator->fault(action => 'access_denied', operation => 'UpdateSecretVersionStage', times => 0);
 my $seen = sub { return scalar(() = $t->server_log =~ /role \d+ was altered/g) };
@@ -132,6 +150,27 @@ is(($t->psql('ALTER ROLE app CONNECTION LIMIT 7'))[2], '', 'an ALTER ROLE at the
 is($call->finish->{error}{sqlstate}, '42501', 'a rotation that fails after the password was set');
 is($seen->() - $before, 3, 'a hook that watches roles has seen the new password, the old one, and that');
 $emulator->clear_faults;
+$t->set(session_preload_libraries => undef);
+
+# An ALTER ROLE that is under way when the old password has to come back: it does not read "tuple concurrently updated".
+{
+	my $fault = $emulator->fault(action => 'pause', operation => 'UpdateSecretVersionStage');
+	$emulator->fault(action => 'access_denied', operation => 'UpdateSecretVersionStage', times => 0);
+	$call = $t->start_sql("SELECT rotate_now('prod/app')");
+	$emulator->wait_for_fault($fault);
+	my $alter = $t->start_sql("LOAD '$dir/hold'; ALTER ROLE app PASSWORD " . RotateTest::literal(RotateTest::scram_verifier('by hand')));
+	for (1 .. 500)
+	{
+		last if $t->server_log =~ /holding app/;
+		select undef, undef, undef, 0.02;
+	}
+	$emulator->release($fault);
+	is($alter->finish->{stderr}, '', 'an ALTER ROLE that has begun before is waited for');
+	is($call->finish->{error}{sqlstate}, '42501', 'by a rotation whose label does not move');
+	ok($t->can_login('app', 'by hand'), 'and has its effect');
+	$emulator->clear_faults;
+	$t->set_password('app', $t->password('prod/app'));
+}
 
 $t->set(session_preload_libraries => "$dir/change");
 $t->refused(

@@ -133,11 +133,6 @@ my %allowed = (
 	dropped => [
 		qr/^42704 could not rotate secret "prod\/dropped": role "dropped" does not exist$/,
 		qr/^55000 could not rotate secret "prod\/dropped": role "dropped" is not the one that was registered$/,
-		# dropped while its login was being tried
-		qr/^42704 could not prove the login of role "dropped" with AWS(CURRENT|PENDING): the server reported an error$/,
-		qr/^28000 could not prove the login of role "dropped" with AWS(CURRENT|PENDING): the server refused the role$/,
-		qr/^55000 could not prove the login of role "dropped" with AWSCURRENT: the role of that name is another one now$/,
-		qr/^28P01 could not prove the login of role "dropped" with AWS(CURRENT|PENDING): the password was rejected$/,
 		qr/^28P01 could not rotate secret "prod\/dropped": the password of role "dropped" is not the one in the secret$/,
 		qr/^55000 the registration of secret "prod\/dropped" was changed while its rotation waited for its turn$/ ]);
 my (%told, @unexpected, %versions, %succeeded);
