@@ -206,7 +206,9 @@ failure_class(const Rotation *rotation, const ErrorData *error)
 	/* what an earlier run had begun is no worse for a rollback that did not come about */
 	if (operation == OPERATION_ROLLBACK && rotation->rollback.target == NULL)
 		return RETRY_SOON;
-	if (operation == OPERATION_RECOVER && (lacks_way(rotation) || was_kept_from_looking(rotation)))
+	/* a look that was cancelled has found out nothing; one that is terminated is made again, too */
+	if (operation == OPERATION_RECOVER && (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+										   lacks_way(rotation) || was_kept_from_looking(rotation)))
 		return RETRY_SOON;
 	return retry_class(unpack_sql_state(error->sqlerrcode));
 }

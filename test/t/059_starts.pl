@@ -76,6 +76,25 @@ $t->restart;
 ok(looked('one', $last, 'repaired'), 'a look that was interrupted after many that failed is made again');
 cmp_ok(time - $start, '<', 5, 'at once');
 
+# What was interrupted several times in a row has to wait, unless somebody has called for it since.
+foreach my $case ([ launcher => 4, 'has to wait' ], [ rotate_now => 1, 'does not have to' ])
+{
+	my ($source, $attempt, $name) = @$case;
+
+	lose('one');
+	$t->sql("INSERT INTO rotate_run (secret, arn, source, requested_by, attempt, started_at, finished_at, outcome) SELECT 'prod/one', arn, "
+		  . "CASE n WHEN 4 THEN '$source' ELSE 'launcher' END, 'x', CASE n WHEN 4 THEN $attempt ELSE n END, now(), CASE WHEN n < 4 THEN now() END, "
+		  . "CASE WHEN n < 4 THEN 'interrupted' END FROM rotate_registration, generate_series(1, 4) n WHERE secret = 'prod/one'");
+	$last = last_run('one');
+	$t->restart;
+	sleep 4;
+	is($t->sql("SELECT count(*) FROM rotate_history WHERE secret = 'prod/one' AND run_id > $last"), $source eq 'launcher' ? '0' : '1',
+		"interrupted for the fourth time in a row, what the $source began $name");
+	$t->sql("UPDATE rotate_run SET started_at = now() - interval '15 seconds' WHERE run_id = $last");
+	$t->reload;
+	ok(looked('one', $last, 'repaired'), 'and is followed up');
+}
+
 # A pause that was planned while the clock was ahead
 $t->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE secret = 'prod/two' AND started_at > pg_postmaster_start_time() "
 	  . 'AND outcome IS NOT NULL') or die 'the other secret is not looked at';
@@ -108,6 +127,20 @@ $result = $t->sql_error("BEGIN; SELECT rotate_register('prod/four'); PREPARE TRA
 is($result->{sqlstate}, '0A000', 'a registration can not be prepared') or diag(explain($result));
 is($result->{message}, 'cannot PREPARE a transaction that has changed a registration of rotate_ext', 'and says so');
 is($t->sql("SELECT count(*) FROM rotate_status WHERE secret = 'prod/four'"), '0', 'nothing is registered');
+
+# A look that somebody cancels has found out nothing, and is made again as one that is terminated.
+foreach my $how (qw(cancel terminate))
+{
+	lose('one');
+	$rule = $emulator->fault(action => 'pause', operation => 'GetSecretValue');
+	$last = last_run('one');
+	$t->sql("UPDATE rotate_run SET retry_at = now() WHERE run_id = $last");
+	$t->reload;
+	$emulator->wait_for_fault($rule) or die 'no call came';
+	$t->sql("SELECT pg_${how}_backend(pid) FROM pg_stat_activity WHERE backend_type = 'rotate_ext rotation worker'");
+	ok(looked('one', $last, 'repaired'), "pg_${how}_backend() of a look: it is made again");
+	$emulator->clear_faults;
+}
 
 # The service sets the password, and never comes back to move the label: without combine_steps nothing logs in then.
 $t->set('rotate_ext.combine_steps' => 'off');
