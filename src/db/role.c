@@ -51,7 +51,7 @@
 
 /* How long a transaction that has altered roles is waited for, in ms; and where nobody can log in meanwhile. */
 #define ROLE_DDL_WAIT "300"
-#define ROLE_DDL_WAIT_LOCKED_OUT "50"
+#define ROLE_DDL_WAIT_LOCKED_OUT "100"
 
 StaticAssertDecl(VERIFIER_HASH_LEN == PG_SHA256_DIGEST_LENGTH, "a verifier's hash is a SHA-256");
 
