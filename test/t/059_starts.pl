@@ -103,6 +103,15 @@ $t->sql("UPDATE rotate_run SET outcome = 'failed', retry_at = now() + interval '
 $t->reload;
 ok(looked('two', $last, 'settled'), 'no look waits for longer than any pause is');
 
+# So was one whose time a call has kept that has failed since the clock was set right.
+$last = last_run('two');
+$t->sql("UPDATE rotate_run SET started_at = now() + interval '1 hour', source = 'launcher' WHERE run_id = $last; "
+	  . 'INSERT INTO rotate_run (secret, arn, source, requested_by, started_at, finished_at, outcome, retry_at) '
+	  . "SELECT 'prod/two', arn, 'rotate_now', 'x', now(), now(), 'failed', now() + interval '1 hour' FROM rotate_registration WHERE secret = 'prod/two'");
+$last = last_run('two');
+$t->reload;
+ok(looked('two', $last, 'settled'), 'nor for what a wrong clock has said of an earlier look');
+
 # Two superusers rotate a secret that is not registered: the one that comes too late is no run of the secret's.
 $t->add('three');
 my @rules = map { $emulator->fault(action => 'pause', operation => 'DescribeSecret', after => $_) } 0, 1;
@@ -187,6 +196,20 @@ $session->quit;
 $start = time;
 ok($t->wait_for('SELECT rotate_recovery()', 'on'), 'when it can, the launcher learns it from who asks');
 cmp_ok(time - $start, '<', 4, 'in a moment');
+
+# What can't be done is not tried again and again at once: a look that can't even record itself, a database that can't be read.
+sub count_in_log { my $what = shift; return scalar(() = $t->server_log =~ /$what/g); }
+$t->sql("INSERT INTO rotate_registration SELECT (json_populate_record(r, json_build_object('secret', repeat('x', 3000), "
+	  . "'arn', 'y', 'role_oid', 0, 'role_name', 'z'))).* FROM rotate_registration r LIMIT 1");
+$t->reload;
+sleep 5;
+my $tries = count_in_log(qr/ERROR:  secret "x+" is not registered/);
+ok($tries > 1 && $tries < 4, 'a secret whose looks can not begin is tried after growing pauses') or diag($tries);
+$t->sql('CREATE DATABASE closed ALLOW_CONNECTIONS false');
+$t->set('rotate_ext.database' => 'closed');
+sleep 5;
+$tries = count_in_log(qr/FATAL:  database "closed" is not currently accepting connections/);
+ok($tries > 1 && $tries < 4, 'and so is a database') or diag($tries);
 
 # A database that it comes to look after counts its runs by itself.
 $t->sql('CREATE DATABASE other');
