@@ -122,22 +122,22 @@ make_nonce(void)
 }
 
 /*
- * The role of the session with this nonce in our own backend status array, or
- * InvalidOid.  It is there whatever track_activities says: application_name is
+ * Is there a session of this role with this nonce in our own backend status
+ * array?  It is there whatever track_activities says: application_name is
  * reported without it.
  */
-static Oid
-role_of_session(const char *nonce)
+static bool
+is_our_session(const char *nonce, Oid roleid)
 {
 	pgstat_clear_backend_activity_snapshot();
 	for (int i = 1; i <= pgstat_fetch_stat_numbackends(); i++)
 	{
 		const PgBackendStatus *status = compat_backend_status(i);
 
-		if (strcmp(status->st_appname, nonce) == 0)
-			return status->st_userid;
+		if (status->st_userid == roleid && strcmp(status->st_appname, nonce) == 0)
+			return true;
 	}
-	return InvalidOid;
+	return false;
 }
 
 /* Logged in: but with a password, and where, and as whom? */
@@ -147,7 +147,6 @@ check_session(LoginConnection *connection, const LoginTarget *target, const char
 	PGresult *answer;
 	bool direct;
 	bool expected_user;
-	Oid roleid;
 
 	if (!PQconnectionUsedPassword(connection->conn))
 		return fail(result, target, LOGIN_NO_PASSWORD_ASKED, "");
@@ -160,13 +159,10 @@ check_session(LoginConnection *connection, const LoginTarget *target, const char
 	expected_user = direct && strcmp(PQgetvalue(answer, 0, 1), target->current_user) == 0;
 	PQclear(answer);
 
-	roleid = role_of_session(nonce);
-	if (!OidIsValid(roleid))
+	if (!is_our_session(nonce, target->roleid))
 		return fail(result, target, LOGIN_OTHER_SERVER, "");
 	if (!direct)
 		return fail(result, target, LOGIN_POOLER, "");
-	if (roleid != target->roleid)
-		return fail(result, target, LOGIN_OTHER_ROLE, "");
 	if (!expected_user)
 		return fail(result, target, LOGIN_WRONG_USER, "");
 	result->outcome = LOGIN_OK;

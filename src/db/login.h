@@ -59,7 +59,6 @@ typedef enum LoginOutcome
 	LOGIN_CANNOT_CONNECT,       /* name, connect, TLS, timeout, cut off */
 	LOGIN_OTHER_SERVER,         /* logged in, but not at this server */
 	LOGIN_POOLER,               /* a pooler stands in between */
-	LOGIN_OTHER_ROLE,           /* the name has come to belong to another role */
 	LOGIN_WRONG_USER,           /* current_user is not the expected role */
 	LOGIN_OTHER_ERROR           /* any other error of the server: starting up, database missing */
 } LoginOutcome;

@@ -62,11 +62,6 @@ static const LoginReport reports[] = {
 	[LOGIN_POOLER] = {"a connection pooler stands in between", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					  "The login proves the pooler's list of passwords, not the server's.",
 					  "Register the secret with login_host, so that the login goes to the server itself."},
-	[LOGIN_OTHER_ROLE] =
-		{"the role of that name is another one now", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-		 "The role that was to be rotated was dropped or renamed while its login was tried.",
-		 "If the secret is for this role too, call rotate_unregister() and rotate_register() "
-		 "again."},
 	[LOGIN_WRONG_USER] = {"the session runs as another role", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, NULL,
 						  "Look at the role's settings (ALTER ROLE ... SET role) and at its membership."},
 	[LOGIN_OTHER_ERROR] = {"the server reported an error", ERRCODE_CONNECTION_FAILURE, NULL, NULL},

@@ -73,11 +73,6 @@ my %reasons = (
 		'a connection pooler stands in between',
 		'Register the secret with login_host, so that the login goes to the server itself.'
 	],
-	other_role => [
-		'55000',
-		'the role of that name is another one now',
-		'If the secret is for this role too, call rotate_unregister() and rotate_register() again.'
-	],
 	wrong_user => [
 		'55000',
 		'the session runs as another role',
