@@ -201,6 +201,22 @@ cell 'AWSPENDING cannot be put back' => sub {
 	ok($t->can_login('app', $t->password('prod/app')), 'and AWSCURRENT logs in');
 };
 
+# It is put back, while one that was never answered may still arrive: whose it is must be known then.
+cell 'AWSPENDING is put back, and moves late' => sub {
+	my $was = fresh();
+	my $pause = $emulator->fault(action => 'pause', operation => $move);
+	$emulator->fault(action => 'access_denied', operation => $move, after => 2);
+	is($t->sql_error($ROLLBACK)->{sqlstate}, '42501', 'an error');
+	is_deeply($t->labels('prod/app'), $was->{labels}, 'the labels are as before');
+	is($t->sql("SELECT created_version_id FROM rotate_run ORDER BY run_id DESC LIMIT 1"), $was->{labels}{AWSPREVIOUS},
+		'but the run says where AWSPENDING may yet go');
+	$emulator->release($pause);
+	for (1 .. 100) { last if $t->labels('prod/app')->{AWSPENDING} eq $was->{labels}{AWSPREVIOUS}; sleep 0.05; }
+	is($t->labels('prod/app')->{AWSPENDING}, $was->{labels}{AWSPREVIOUS}, 'which it does');
+	is($t->sql($ROLLBACK), 'rolled back', 'called again, it goes on');
+	ends_with($was->{old}, 'then');
+};
+
 # The rollback goes on after an interruption, and fails: AWSPENDING goes to where a finished rotation has it.
 cell 'gone on with, and refused' => sub {
 	my $was = fresh();
