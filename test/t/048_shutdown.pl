@@ -7,6 +7,8 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use POSIX ();
+use PostgreSQL::Test::Utils;
 use RotateTest;
 use Test::More;
 use Time::HiRes qw(sleep time);
@@ -130,12 +132,14 @@ like($t->server_log, qr/WARNING:  role "app" was given another password during t
 $t->set_password('app', $t->password('prod/app'));
 is($t->sql("SELECT outcome FROM rotate_now('prod/app')"), 'completed', 'put right, the rotation can be completed');
 
-# While the label's move is under way, its answer is waited for, a moment.
+# While the label's move is under way, its answer is waited for, a moment: half a second at least from the signal.
 my $rule = $emulator->fault(action => 'pause', operation => 'UpdateSecretVersionStage', times => 1);
 $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/app')");
 $emulator->wait_for_fault($rule) or die 'no call came';
-$t->sql($terminate);
-sleep 0.3;
+my $worker = $t->sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'rotate_ext rotation worker'");
+kill 'TERM', $worker;
+my $taken = sub { return !grep { hex($_) & 1 << POSIX::SIGTERM - 1 } slurp_file("/proc/$worker/status") =~ /^(?:Sig|Shd)Pnd:\s+(\w+)/mg; };
+1 until $taken->();
 $emulator->release($rule);
 like($call->finish->{stdout}, qr/^rotated$/m, 'an answer that comes in time finishes the rotation');
 ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
