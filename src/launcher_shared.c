@@ -243,7 +243,9 @@ launcher_problem(void)
 					   " of the library loaded, and the extension here is of another; "
 					   "restart the server, or run ALTER EXTENSION rotate_ext UPDATE");
 	}
-	/* an extension that has come since is no problem: its first registration wakes the launcher */
+	/* an extension that has come since is no problem; but registrations restored with it wake nobody */
+	if (seen.state == LAUNCHER_NO_EXTENSION)
+		launcher_wake();
 	if (seen.state == LAUNCHER_STARTING)
 		return pstrdup("the launcher is just starting");
 	return NULL;

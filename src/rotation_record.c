@@ -206,9 +206,14 @@ failure_class(const Rotation *rotation, const ErrorData *error)
 	/* what an earlier run had begun is no worse for a rollback that did not come about */
 	if (operation == OPERATION_ROLLBACK && rotation->rollback.target == NULL)
 		return RETRY_SOON;
-	/* a look that was cancelled has found out nothing; one that is terminated is made again, too */
-	if (operation == OPERATION_RECOVER && (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-										   lacks_way(rotation) || was_kept_from_looking(rotation)))
+	/*
+	 * A look that was cancelled has found out nothing, and is made again as one that
+	 * is terminated.  So is one that a setting or a file has kept from it, as after
+	 * the promotion of a standby that has others: whoever sets that right tells nobody.
+	 */
+	if (operation == OPERATION_RECOVER &&
+		(error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_CONFIG_FILE_ERROR ||
+		 lacks_way(rotation) || was_kept_from_looking(rotation)))
 		return RETRY_SOON;
 	return retry_class(unpack_sql_state(error->sqlerrcode));
 }

@@ -151,6 +151,17 @@ foreach my $how (qw(cancel terminate))
 	$emulator->clear_faults;
 }
 
+# A promoted standby may have settings of its own.
+my $url = $t->sql('SHOW rotate_ext.endpoint_url');
+lose('one');
+$last = last_run('one');
+$t->set('rotate_ext.endpoint_url' => 'https://');
+$t->restart;
+ok(looked('one', $last, 'failed'), 'a look with a setting that can not be used');
+is($t->sql("SELECT sqlstate FROM rotate_history WHERE secret = 'prod/one' AND run_id > $last ORDER BY run_id LIMIT 1"), 'F0000', 'fails');
+$t->set('rotate_ext.endpoint_url' => $url);
+ok(looked('one', $last, 'repaired'), 'and is made again, until somebody has set it right');
+
 # The service sets the password, and never comes back to move the label: without combine_steps nothing logs in then.
 $t->set('rotate_ext.combine_steps' => 'off');
 add('five');
@@ -183,6 +194,18 @@ is($t->labels('prod/five')->{AWSCURRENT}, $made, 'on the version of the service'
 event('finishSecret', $made);
 is($t->sql("SELECT state FROM rotate_status WHERE secret = 'prod/five'"), 'ok', 'which may come back after that');
 $t->set('rotate_ext.combine_steps' => undef);
+
+# Registrations that are restored from a dump with the extension wake nobody; who asks does.
+$t->set_password('four', $t->password('prod/four'));
+$t->sql("SELECT rotate_register('prod/four')");
+my $row = RotateTest::literal($t->sql("SELECT to_json(r) FROM rotate_registration r WHERE secret = 'prod/four'"));
+$t->sql('DROP EXTENSION rotate_ext');
+$t->reload;
+sleep 1;
+$t->sql('CREATE EXTENSION rotate_ext');
+$t->sql("INSERT INTO rotate_registration SELECT * FROM json_populate_record(NULL::rotate_registration, $row)");
+$t->sql('SELECT recovery FROM rotate_status');
+ok($t->wait_for("SELECT count(*) = 1 FROM rotate_history WHERE source = 'launcher'"), 'what is restored with the extension is looked at when somebody asks');
 
 # What could not be read is read when somebody asks.
 my $session = $t->node->background_psql('postgres', timeout => 60);
