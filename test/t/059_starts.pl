@@ -128,7 +128,13 @@ ok($t->wait_for("SELECT count(*) = 1 FROM rotate_history WHERE secret = 'prod/th
 	'to its end, while the other one still waits for Secrets Manager');
 $emulator->release($rules[1]);
 is($second->finish->{error}{sqlstate}, '42710', 'that one is told that the secret is registered');
-is($t->sql("SELECT state FROM rotate_status WHERE secret = 'prod/three'"), 'ok', 'which is well');
+# as one that came after the end of the first leaves it behind
+$t->sql("INSERT INTO rotate_run (secret, source, requested_by, started_at, finished_at, outcome, sqlstate) "
+	  . "VALUES ('prod/three', 'rotate_now', 'x', now(), now(), 'failed', '42710')");
+is($t->sql("SELECT state || ' ' || consecutive_failures FROM rotate_status WHERE secret = 'prod/three'"), 'ok 0', 'which is well');
+$last = last_run('three');
+$t->sql("SELECT rotate_enable('prod/three')");
+ok(looked('three', $last, 'unchanged'), 'and is looked at when it is enabled');
 
 # A registration that is prepared is committed by a session that knows nothing of it.
 $t->add('four');
