@@ -153,11 +153,14 @@ RETURNS record
 AS 'MODULE_PATHNAME', 'rotate_credentials'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 
-/* Is a rotation of the role under way, in any database of the cluster? */
-CREATE FUNCTION @extschema@.rotate_is_running(role_oid oid)
+/*
+ * Is a rotation of the role under way, in any database of the cluster?  Or has
+ * this run ended, which the caller's statement, begun before, sees without an end?
+ */
+CREATE FUNCTION @extschema@.rotate_is_running(role_oid oid, run_id bigint DEFAULT NULL)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'rotate_is_running'
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 
 /* Has the launcher interrupted rotations of this database finished?  'on', or 'off: ' and why not. */
 CREATE FUNCTION @extschema@.rotate_recovery()
@@ -199,7 +202,7 @@ CREATE VIEW @extschema@.rotate_status AS
 		CASE
 			WHEN r.system_identifier <> (SELECT s.system_identifier::text FROM pg_catalog.pg_control_system() s)
 				THEN 'off: registered in another cluster'
-			WHEN @extschema@.rotate_is_running(r.role_oid) THEN 'running'
+			WHEN @extschema@.rotate_is_running(r.role_oid, CASE WHEN last.outcome IS NULL THEN last.run_id END) THEN 'running'
 			WHEN last.run_id IS NULL THEN 'never rotated'
 			WHEN last.outcome IS NULL AND pg_catalog.pg_is_in_recovery() THEN 'unfinished on the primary'
 			WHEN last.outcome IS NULL OR last.outcome = 'interrupted' THEN 'interrupted'
@@ -252,7 +255,7 @@ REVOKE ALL ON FUNCTION
 	@extschema@.rotate_abandon(text),
 	@extschema@.rotate_rollback(text),
 	@extschema@.rotate_credentials(),
-	@extschema@.rotate_is_running(oid),
+	@extschema@.rotate_is_running(oid, bigint),
 	@extschema@.rotate_recovery()
 FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.rotate_is_running(oid), @extschema@.rotate_recovery() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@.rotate_is_running(oid, bigint), @extschema@.rotate_recovery() TO pg_monitor;

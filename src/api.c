@@ -451,7 +451,10 @@ rotate_rollback(PG_FUNCTION_ARGS)
 Datum
 rotate_is_running(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(turn_is_taken(PG_GETARG_OID(0)));
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	PG_RETURN_BOOL(turn_is_taken(PG_GETARG_OID(0)) ||
+				   (!PG_ARGISNULL(1) && !store_run_is_unfinished(PG_GETARG_INT64(1))));
 }
 
 Datum

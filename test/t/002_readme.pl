@@ -56,7 +56,7 @@ is($t->sql_error("SELECT rotate_now('prod/shop')", user => 'dba')->{sqlstate}, '
 $t->sql('CREATE ROLE viewer LOGIN; GRANT SELECT ON rotate_status TO viewer');
 $t->error_is('SELECT * FROM rotate_status', { sqlstate => '42501', message => 'permission denied for function rotate_is_running' },
 	'rotate_status alone is not enough', user => 'viewer');
-$t->sql('GRANT EXECUTE ON FUNCTION rotate_recovery(), rotate_is_running(oid) TO viewer');
+$t->sql('GRANT EXECUTE ON FUNCTION rotate_recovery(), rotate_is_running(oid, bigint) TO viewer');
 is($t->sql('SELECT state FROM rotate_status', user => 'viewer'), 'ok', 'with what README names it is');
 
 $t->stop;

@@ -59,6 +59,21 @@ is($call->finish->{status}, 0, 'it goes on');
 is_deeply(status(), fine('ok'), 'and is done');
 $emulator->clear_faults;
 
+# One that ends while rotate_status is being read was under way, and is no interrupted one.
+$fault = $emulator->fault(action => 'pause', operation => 'DescribeSecret');
+$call = $t->start_sql("SELECT rotate_now('prod/app')");
+$emulator->wait_for_fault($fault);
+my $holder = $t->node->background_psql('postgres', timeout => 60);
+$holder->query_safe('SELECT pg_advisory_lock(1)');
+my $reader = $t->start_sql('SELECT state FROM rotate_status WHERE (SELECT pg_advisory_lock_shared(1)::text) IS NOT NULL');
+$t->wait_for("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", '1') or die 'nobody waits';
+$emulator->release($fault);
+is($call->finish->{status}, 0, 'a rotation that ends');
+$t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'rotate_ext rotation worker'", '0') or die 'the worker stays';
+$holder->quit;
+is($reader->finish->{stdout}, 'running', 'while rotate_status is read is not shown as interrupted');
+$emulator->clear_faults;
+
 # Failures in a row.
 my $denied = $emulator->fault(action => 'access_denied', operation => 'DescribeSecret', times => 0);
 foreach my $n (1 .. 3)
