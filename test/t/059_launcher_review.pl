@@ -16,6 +16,7 @@ use Time::HiRes qw(sleep time);
 my $t = RotateTest->new(conf => "shared_preload_libraries = 'rotate_ext'\nrotate_ext.max_attempts = 1\n"
 	  . "rotate_ext.request_timeout = 500\nmax_worker_processes = 20");
 my $emulator = $t->emulator;
+my $node = $t->node;
 $t->wait_for('SELECT rotate_recovery()', 'on');
 
 # looked(NAME, OUTCOME): the launcher has looked at it since the server's start.
@@ -164,6 +165,17 @@ sleep 3;
 cmp_ok($t->sql('SELECT max(run_id) FROM rotate_history') - $last, '<=', 7, 'which is no reason to look at everything for an hour');
 for (1 .. 100) { last if tried() > $tried; sleep 0.1; }
 cmp_ok(tried(), '>', $tried, 'nor to wait for an hour with what was to be tried again in seconds');
+unlink "$dir/back";
+$t->sql("DELETE FROM rotate_registration WHERE arn = 'y'");
+my $row = RotateTest::literal($t->sql("SELECT to_json(r) FROM rotate_registration r WHERE secret = 'prod/a'"));
+$t->sql('ALTER DATABASE closed ALLOW_CONNECTIONS true');
+$t->sql("INSERT INTO rotate_registration SELECT * FROM json_populate_record(NULL::rotate_registration, $row)", database => 'closed');
+$t->sql('ALTER DATABASE closed ALLOW_CONNECTIONS false');
+$t->set('rotate_ext.database' => 'closed');
+sleep 3;
+PostgreSQL::Test::Utils::append_to_file("$dir/back", '');
+$t->sql('ALTER DATABASE closed ALLOW_CONNECTIONS true');
+is($node->poll_query_until('closed', "SELECT count(*) > 0 FROM rotate_history WHERE source = 'launcher'"), 1, 'nor to read a database only then');
 
 $t->stop;
 done_testing();
