@@ -112,7 +112,8 @@ extern void store_bind_registration(const Registration *registration);
 /*
  * Begin a run: insert its row, and mark earlier ones of the same secret
  * that never ended as 'interrupted' (the caller has the role's turn, so
- * their workers are gone).  Fills *start; registration may be NULL.
+ * their workers are gone; but for those of another role whose turn is taken).
+ * Fills *start; registration may be NULL.
  */
 extern void store_begin_run(const char *secret, const Registration *registration, const char *source,
 							const char *requested_by, RunStart *start);

@@ -15,6 +15,42 @@
 #include "db/store.h"
 #include "db/store_spi.h"
 #include "guc.h"
+#include "turn.h"
+
+/*
+ * The runs of the secret that never ended.  The secret may have been registered
+ * for another role before, whose rotation is under way.
+ */
+static void
+mark_interrupted(const StoreScope *scope, const char *secret)
+{
+	StoreArgs args = {0};
+	List *roles = NIL;
+	ListCell *cell;
+	uint64 nrows;
+	uint64 row;
+
+	store_add_text(&args, secret);
+	nrows = store_execute(
+		scope,
+		"SELECT DISTINCT COALESCE(role_oid, 0) FROM %s.rotate_run WHERE secret = $1 AND outcome IS NULL",
+		&args, SPI_OK_SELECT);
+	for (row = 0; row < nrows; row++)
+		roles = lappend_oid(roles, DatumGetObjectId(store_datum(row, 1)));
+	foreach (cell, roles)
+	{
+		StoreArgs of_role = {0};
+
+		if (turn_is_taken(lfirst_oid(cell)))
+			continue;
+		store_add_text(&of_role, secret);
+		store_add_oid(&of_role, lfirst_oid(cell));
+		store_execute(scope,
+					  "UPDATE %s.rotate_run SET outcome = 'interrupted', finished_at = clock_timestamp() "
+					  "WHERE secret = $1 AND outcome IS NULL AND role_oid IS NOT DISTINCT FROM $2",
+					  &of_role, SPI_OK_UPDATE);
+	}
+}
 
 /* What the latest run of the secret has left undone, into *start. */
 static void
@@ -58,13 +94,7 @@ store_begin_run(const char *secret, const Registration *registration, const char
 	store_begin(&scope);
 	if (registration != NULL)
 	{
-		StoreArgs earlier = {0};
-
-		store_add_text(&earlier, registration->secret);
-		store_execute(&scope,
-					  "UPDATE %s.rotate_run SET outcome = 'interrupted', finished_at = clock_timestamp() "
-					  "WHERE secret = $1 AND outcome IS NULL",
-					  &earlier, SPI_OK_UPDATE);
+		mark_interrupted(&scope, registration->secret);
 		find_unfinished(&scope, registration->secret, source, start);
 	}
 	store_add_text(&args, registration ? registration->secret : secret);

@@ -254,6 +254,23 @@ foreach my $ddl ('DROP ROLE last', 'ALTER ROLE last RENAME TO last2', 'CREATE RO
 	$t->sql("SELECT rotate_unregister('prod/last')");
 }
 
+# Made anew and registered anew: the new role's rotation does not wait for the old one's, nor take it for one that has died.
+{
+	registered('next');
+	my $fault = $emulator->fault(action => 'pause', operation => 'PutSecretValue');
+	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/next')");
+	$emulator->wait_for_fault($fault);
+	my $run = $t->sql("SELECT max(run_id) FROM rotate_run WHERE secret = 'prod/next'");
+	make_anew('next');
+	$t->sql("BEGIN; SELECT rotate_unregister('prod/next'); SELECT rotate_register('prod/next'); COMMIT");
+	is($t->sql("SELECT outcome FROM rotate_now('prod/next')"), 'rotated', 'a role that is made and registered anew is rotated');
+	is($t->sql("SELECT outcome IS NULL FROM rotate_run WHERE run_id = $run"), 't', 'while a rotation of the one before is under way');
+	$emulator->release($fault);
+	is($call->finish->{error}{sqlstate}, '55000', 'which then finds that its role is gone');
+	is($t->sql("SELECT outcome FROM rotate_run WHERE run_id = $run"), 'failed', 'and says so');
+	ok($t->can_login('next', $t->password('prod/next')), 'and AWSCURRENT logs in');
+}
+
 # Changed while its login is tried: what is wrong is what has become of the role, not what that login was told.
 my $gates = RotateTest::Gates->new;
 
