@@ -51,6 +51,8 @@ is($t->row("SELECT * FROM rotate_now('prod/app')")->{outcome}, 'rotated', 'it ro
 my $pid = launcher_pid();
 sub switches { return (slurp("/proc/$pid/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m)[0]; }
 sub slurp { return PostgreSQL::Test::Utils::slurp_file($_[0]); }
+# the end of each worker is a reason
+$t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ '^rotate_ext .* worker'", '0') or die 'the workers do not end';
 sleep 1;
 my $switches = switches();
 sleep 3;

@@ -159,6 +159,10 @@ is($succeeded{same}, 54, 'each of the calls on one secret has rotated it, to a v
 is_deeply([ map { $succeeded{$_} } @different ], [ (8) x 6 ], 'and so has each of those on others');
 is($succeeded{altered}, 12, 'and on the role that is altered');
 
+# The launcher goes on with what has failed half way, a second or two later: until there is none of that, either.
+ok($t->wait_for("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'rotate_ext rotation worker') "
+	  . "AND NOT EXISTS (SELECT FROM rotate_status WHERE next_due < now() + interval '10 s')"), 'no worker is left, and nothing is due');
+
 # No rotation is lost: each move of AWSCURRENT starts where the last one ended,
 # and there is one for each success.
 my (%at, %moves);
@@ -182,9 +186,6 @@ foreach my $role (@events)
 	ok((grep { $_->[1] eq $token{$role} } @{ $moves{ $arn{$role} } }), "$role: the service's rotation is among them");
 }
 
-# The launcher goes on with what has failed half way, a second or two later: until there is none of that, either.
-ok($t->wait_for("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'rotate_ext rotation worker') "
-	  . "AND NOT EXISTS (SELECT FROM rotate_status WHERE next_due < now() + interval '10 s')"), 'no worker is left, and nothing is due');
 is($t->sql('SELECT count(*) FROM rotate_history WHERE outcome IS NULL'), '0', 'every run has an outcome');
 is($t->sql("SELECT count(*) FROM rotate_history WHERE outcome = 'interrupted'"), '0', 'none was interrupted');
 is($t->sql('SELECT count(*) FROM rotate_run a JOIN rotate_run b ON a.role_oid = b.role_oid AND a.run_id < b.run_id '
