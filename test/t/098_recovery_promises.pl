@@ -200,7 +200,7 @@ $t->wait_for('SELECT count(DISTINCT secret) = (SELECT count(*) FROM rotate_regis
 sleep 1;
 $t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'rotate_ext %worker'", '0');
 my $parallel = $t->sql('SHOW server_version_num') >= 160000 ? 'debug_parallel_query' : 'force_parallel_mode';
-my $call = $t->start_sql("SET $parallel = on; SELECT pg_sleep(4)");
+my $call = $t->start_sql("SET $parallel = on; SELECT pg_sleep(600)", app => 'parallel');
 $t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker'", '1') or die 'there is no parallel worker';
 $last = last_run();
 $t->sql("UPDATE rotate_run SET retry_at = now() WHERE run_id = (SELECT max(run_id) FROM rotate_run WHERE secret = 'prod/new')");
@@ -208,6 +208,7 @@ $t->reload;
 sleep 2;
 is($t->sql("SELECT count(*) FROM rotate_run WHERE run_id > $last"), '0', 'without a free worker slot the launcher does nothing');
 is($t->sql('SELECT rotate_recovery()'), 'on', 'but is there');
+$t->sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'parallel' AND backend_type = 'client backend'");
 $call->finish;
 is(looked('new', $last)->{outcome}, 'unchanged', 'and goes on when there is one, of which nobody tells it');
 
