@@ -19,10 +19,11 @@
 
 /*
  * The runs of the secret that never ended.  The secret may have been registered
- * for another role before, whose rotation is under way.
+ * for another role before, whose rotation is under way.  Our own role's turn is
+ * ours, and would look taken where somebody waits for it.
  */
 static void
-mark_interrupted(const StoreScope *scope, const char *secret)
+mark_interrupted(const StoreScope *scope, const char *secret, Oid own_role)
 {
 	StoreArgs args = {0};
 	List *roles = NIL;
@@ -41,7 +42,7 @@ mark_interrupted(const StoreScope *scope, const char *secret)
 	{
 		StoreArgs of_role = {0};
 
-		if (turn_is_taken(lfirst_oid(cell)))
+		if (lfirst_oid(cell) != own_role && turn_is_taken(lfirst_oid(cell)))
 			continue;
 		store_add_text(&of_role, secret);
 		store_add_oid(&of_role, lfirst_oid(cell));
@@ -94,7 +95,7 @@ store_begin_run(const char *secret, const Registration *registration, const char
 	store_begin(&scope);
 	if (registration != NULL)
 	{
-		mark_interrupted(&scope, registration->secret);
+		mark_interrupted(&scope, registration->secret, registration->role_oid);
 		find_unfinished(&scope, registration->secret, source, start);
 	}
 	store_add_text(&args, registration ? registration->secret : secret);

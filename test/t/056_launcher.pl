@@ -196,6 +196,29 @@ ok(is_on(), 'and CREATE EXTENSION makes it work again');
 $t->sql("SELECT rotate_now('prod/app')");
 repaired('as before');
 
+# The launcher's look finds the interrupted run also where somebody waits for the role's turn behind it.
+{
+	$t->sql("SELECT rotate_now('prod/app')") for 1 .. 2;
+	my $run = $t->sql("SELECT max(run_id) - 1 FROM rotate_run");
+	my $holder = $node->background_psql('postgres', timeout => 60);
+	$t->wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ '^rotate_ext .* worker'", '0');
+	# due a little later, when what it reads is locked
+	$t->sql("UPDATE rotate_run SET outcome = NULL, finished_at = NULL WHERE run_id = $run; "
+		  . "UPDATE rotate_run SET outcome = 'failed', sqlstate = '08006', retry_at = now() + interval '4 s' WHERE run_id = $run + 1");
+	$t->reload;
+	sleep 1;
+	$holder->query_safe('BEGIN; LOCK TABLE rotate_run IN ACCESS EXCLUSIVE MODE');
+	$t->wait_for("SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE relation = 'rotate_run'::regclass AND NOT granted "
+		  . "AND backend_type = 'rotate_ext rotation worker'", '1') or die 'the launcher does not look';
+	my $call = $t->start_sql("SELECT outcome FROM rotate_now('prod/app')");
+	$t->wait_for("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", '1') or die 'nobody waits for the turn';
+	$holder->query_safe('COMMIT');
+	$holder->quit;
+	is($call->finish->{stdout}, 'rotated', 'a rotation that waits behind a look of the launcher\'s');
+	is($t->sql("SELECT a.outcome || ' before ' || b.source FROM rotate_run a JOIN rotate_run b ON a.finished_at <= b.started_at "
+			. "WHERE a.run_id = $run ORDER BY b.run_id LIMIT 1"), 'interrupted before launcher', 'which has found what was interrupted');
+}
+
 # ALTER EXTENSION UPDATE to a version whose library is not loaded
 my $directory = $node->config_data('--sharedir') . '/extension';
 my @scripts = map { "$directory/rotate_ext--$_.sql" } '1.0--1.0.test', '1.0.test--1.0';
