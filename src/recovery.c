@@ -69,8 +69,8 @@ compare_due_times(const ListCell *a, const ListCell *b)
 static void
 list_due(const RotationOrder *order, RotationResult *result)
 {
-	const int64 latest = store_latest_run();
-	List *runs = store_list_last_runs(identity_system());
+	int64 latest;
+	List *runs = store_list_last_runs(identity_system(), &latest);
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell *cell;
 

@@ -155,11 +155,11 @@ extern bool store_is_unsettled_verifier(Oid role_oid, const uint8 *hash);
 /* Did a run of ours set the verifier with this hash? */
 extern bool store_is_our_verifier(Oid role_oid, const uint8 *hash);
 
-/* The latest run of each secret that is registered in this cluster: a list of LastRun. */
-extern List *store_list_last_runs(const char *system_identifier);
-
-/* The highest number of a run, 0: there is none. */
-extern int64 store_latest_run(void);
+/*
+ * The latest run of each secret that is registered in this cluster: a list of
+ * LastRun.  *latest: the highest number of any run, or 0.
+ */
+extern List *store_list_last_runs(const char *system_identifier, int64 *latest);
 
 /* Is the run's end still not recorded?  As of now, not of a snapshot of the caller's. */
 extern bool store_run_is_unfinished(int64 run_id);

@@ -350,8 +350,9 @@ get_time(uint64 row, int column)
 	return TIMESTAMP_NOT_FINITE(time) ? 0 : time;
 }
 
+/* One statement that has found the tables in the order in which DROP EXTENSION locks them. */
 List *
-store_list_last_runs(const char *system_identifier)
+store_list_last_runs(const char *system_identifier, int64 *latest)
 {
 	StoreScope scope;
 	StoreArgs args = {0};
@@ -368,7 +369,7 @@ store_list_last_runs(const char *system_identifier)
 		"CASE WHEN h.outcome IS NULL THEN (SELECT count(*)::integer FROM %s.rotate_run u "
 		"WHERE u.secret = r.secret AND u.run_id < h.run_id AND u.outcome = 'interrupted' AND u.run_id > "
 		"COALESCE((SELECT max(v.run_id) FROM %s.rotate_run v WHERE v.secret = r.secret "
-		"AND v.run_id < h.run_id AND v.outcome <> 'interrupted'), 0)) ELSE 0 END "
+		"AND v.run_id < h.run_id AND v.outcome <> 'interrupted'), 0)) ELSE 0 END, m.latest "
 		"FROM %s.rotate_registration r "
 		"LEFT JOIN LATERAL (SELECT * FROM %s.rotate_run u WHERE u.secret = r.secret "
 		"AND u.arn IS NOT NULL ORDER BY u.run_id DESC LIMIT 1) h ON true "
@@ -376,8 +377,13 @@ store_list_last_runs(const char *system_identifier)
 		"AND (u.source = '" STORE_SOURCE_LAUNCHER "' OR (u.source IN ('rotate_now', '" STORE_SOURCE_ROLLBACK
 		"') AND u.outcome NOT IN ('failed', 'interrupted'))) "
 		"ORDER BY u.run_id DESC LIMIT 1) l ON true "
-		"WHERE r.system_identifier = $1",
+		"RIGHT JOIN (SELECT COALESCE(max(u.run_id), 0) AS latest FROM %s.rotate_run u) m "
+		"ON r.system_identifier = $1",
 		&args, SPI_OK_SELECT);
+	*latest = DatumGetInt64(store_datum(0, 11));
+	/* without a secret there is a row, too, for the sake of that */
+	if (store_text(&scope, 0, 1) == NULL)
+		nrows = 0;
 	for (row = 0; row < nrows; row++)
 	{
 		MemoryContext spi = MemoryContextSwitchTo(scope.caller);
@@ -442,20 +448,6 @@ store_may_have_moved(const char *arn, int seconds)
 				   "AND (outcome = 'interrupted' OR sqlstate = '08007') "
 				   "AND finished_at > clock_timestamp() - $2 * interval '1 second' LIMIT 1",
 				   &args);
-}
-
-int64
-store_latest_run(void)
-{
-	StoreScope scope;
-	StoreArgs none = {0};
-	int64 latest;
-
-	store_begin(&scope);
-	store_execute(&scope, "SELECT COALESCE(max(run_id), 0) FROM %s.rotate_run", &none, SPI_OK_SELECT);
-	latest = DatumGetInt64(store_datum(0, 1));
-	store_finish(&scope);
-	return latest;
 }
 
 bool

@@ -213,6 +213,16 @@ $t->sql("INSERT INTO rotate_registration SELECT * FROM json_populate_record(NULL
 $t->sql('SELECT recovery FROM rotate_status');
 ok($t->wait_for("SELECT count(*) = 1 FROM rotate_history WHERE source = 'launcher'"), 'what is restored with the extension is looked at when somebody asks');
 
+# DROP EXTENSION locks the one table, and then the other.
+my $drop = $t->node->background_psql('postgres', timeout => 60);
+$drop->query_safe('BEGIN; LOCK TABLE rotate_registration; SELECT 1');
+$t->reload;
+ok($t->wait_for("SELECT count(*) = 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND backend_type = 'rotate_ext recovery worker'"),
+	'the launcher\'s worker waits for DROP EXTENSION');
+is($drop->query_safe("SELECT count(*) FROM pg_locks WHERE relation = 'rotate_run'::regclass"), '0', 'and not that for the worker');
+$drop->query_safe('ROLLBACK');
+$drop->quit;
+
 # What could not be read is read when somebody asks.
 my $session = $t->node->background_psql('postgres', timeout => 60);
 $session->query_safe('BEGIN; LOCK TABLE rotate_registration; SELECT 1');
