@@ -78,6 +78,8 @@ sub hold
 rotate(grep { !/^never/ } values %role_of);
 
 # The copy of the data directory, with a run in it that a crash has cut short.
+ok($t->wait_for('SELECT NOT EXISTS (SELECT FROM rotate_run WHERE finished_at IS NULL) AND NOT EXISTS (SELECT FROM rotate_registration r '
+		  . 'WHERE NOT EXISTS (SELECT FROM rotate_run u WHERE u.secret = r.secret))'), 'the original has looked at everything');
 $node->backup('base');
 hold('crashed');
 my $denied = $emulator->fault(
@@ -91,6 +93,9 @@ $t->start;
 # The original puts its role right; the copy still has the pending password.
 ok($t->wait_for("SELECT state = 'failing' FROM rotate_status WHERE secret = 'prod/crashed'"), 'the original looks after its crash');
 ok($t->can_login('crashed', $t->password('prod/crashed')), 'and AWSCURRENT logs in');
+ok($t->wait_for('SELECT NOT EXISTS (SELECT FROM rotate_registration r WHERE NOT EXISTS (SELECT FROM rotate_run u WHERE '
+		  . "u.secret = r.secret AND source = 'launcher' AND started_at > pg_postmaster_start_time() AND finished_at IS NOT NULL))"),
+	'  and it has looked at everything again');
 
 # The time to which the backup is restored: two runs are in the middle.
 my ($completed, $rule) = hold('completed');
