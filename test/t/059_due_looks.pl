@@ -17,25 +17,6 @@ my $t = RotateTest->new(conf => "shared_preload_libraries = 'rotate_ext'\nrotate
 my $emulator = $t->emulator;
 $t->wait_for('SELECT rotate_recovery()', 'on');
 
-# add(NAME): registered, looked at and rotated once.
-sub add
-{
-	my $name = shift;
-	$t->add($name);
-	$t->sql("SELECT rotate_register('prod/$name')");
-	$t->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE secret = 'prod/$name' AND outcome IS NOT NULL");
-	$t->sql("SELECT rotate_now('prod/$name')");
-	return;
-}
-
-# lose(NAME): what a failover without the last commits does to its role.
-sub lose
-{
-	my $name = shift;
-	$t->set_password($name, $t->password("prod/$name", 'AWSPREVIOUS'));
-	return;
-}
-
 sub last_run { return $t->row("SELECT * FROM rotate_history WHERE secret = 'prod/$_[0]' ORDER BY run_id DESC LIMIT 1"); }
 
 # looked(NAME, AFTER, OUTCOME): the launcher looks at it after that run.
@@ -66,8 +47,8 @@ sub repaired
 }
 
 # Calls that fail while a look is due, each in its own way
-add('app');
-lose('app');
+$t->add_rotated('app');
+$t->lose_change('app');
 my $last = last_run('app')->{run_id};
 $emulator->fault(action => 'error', type => 'LimitExceededException', message => 'x', operation => 'DescribeSecret');
 $t->restart;
@@ -100,7 +81,7 @@ due('app');
 ok(looked('app', $last, 'completed'), 'and completes the rotation');
 
 # One that succeeds, and leaves the role without AWSCURRENT's password
-lose('app');
+$t->lose_change('app');
 $last = last_run('app')->{run_id};
 $emulator->fault(action => 'error', type => 'LimitExceededException', message => 'x', operation => 'DescribeSecret');
 $t->restart;
@@ -125,7 +106,7 @@ ok($t->can_login('app', $t->password('prod/app')), 'AWSCURRENT logs in');
 my $file = PostgreSQL::Test::Utils::tempdir('instance') . '/id';
 PostgreSQL::Test::Utils::append_to_file($file, 'one machine');
 $t->set('rotate_ext.instance_file' => $file);
-add('open');
+$t->add_rotated('open');
 foreach my $case (
 	[ 'it is not told where the labels are', '42501', sub { $emulator->fault(action => 'access_denied', operation => 'DescribeSecret', times => 2) }, sub { } ],
 	[ 'it is told that, and no value', '42501', sub { $emulator->fault(action => 'access_denied', operation => 'GetSecretValue', times => 2) }, sub { } ],
@@ -156,7 +137,7 @@ $t->restart;
 $t->add('moving', json => { host => '127.0.0.2' });
 $t->sql("SELECT rotate_register('prod/moving')");
 $t->sql("SELECT rotate_now('prod/moving')");
-lose('moving');
+$t->lose_change('moving');
 $t->set(listen_addresses => '127.0.0.1');
 $last = last_run('moving')->{run_id};
 $t->restart;
@@ -172,7 +153,7 @@ $t->restart;
 
 # A call that moves no label, while a move of before may still arrive
 $t->set('rotate_ext.request_timeout' => 10000);
-add('late');
+$t->add_rotated('late');
 my $late = $emulator->fault(action => 'pause', operation => 'UpdateSecretVersionStage');
 my $call = $t->start_sql("SELECT rotate_now('prod/late')");
 $emulator->wait_for_fault($late) or die 'no call came';
@@ -198,8 +179,8 @@ repaired('late', $last);
 $t->set('rotate_ext.request_timeout' => 500);
 
 # One that fails after the start, before the launcher has got there
-add('second');
-lose('second');
+$t->add_rotated('second');
+$t->lose_change('second');
 $t->set('rotate_ext.max_workers' => 1, 'rotate_ext.request_timeout' => 10000);
 $rule = $emulator->fault(action => 'pause', operation => 'DescribeSecret');
 $last = last_run('second')->{run_id};
@@ -214,7 +195,7 @@ repaired('second', $last);
 $t->set('rotate_ext.max_workers' => undef, 'rotate_ext.request_timeout' => 500);
 
 # The clock was ahead, and is right again: as the rows of that time show it
-lose('second');
+$t->lose_change('second');
 $t->sql("UPDATE rotate_run SET started_at = now() + interval '1 hour' WHERE run_id = "
 	  . "(SELECT max(run_id) FROM rotate_run WHERE secret = 'prod/second')");
 $last = last_run('second')->{run_id};
@@ -238,7 +219,7 @@ $last = last_run('second')->{run_id};
 $t->sql("SELECT rotate_unregister('prod/second')");
 $t->sql("SELECT rotate_register('prod/second')");
 ok(looked('second', $last), 'what is registered anew is looked at');
-lose('second');
+$t->lose_change('second');
 PostgreSQL::Test::Utils::append_to_file($file, ', or another');
 $last = last_run('second')->{run_id};
 $t->restart;
@@ -271,7 +252,7 @@ $t->sql('CREATE EXTENSION rotate_ext', database => 'other');
 $t->add('elsewhere');
 $t->sql("SELECT rotate_register('prod/elsewhere')", database => 'other');
 $t->sql("SELECT rotate_now('prod/elsewhere')", database => 'other');
-$t->set_password('elsewhere', $t->password('prod/elsewhere', 'AWSPREVIOUS'));
+$t->lose_change('elsewhere');
 $t->set('rotate_ext.database' => 'other');
 ok($t->node->poll_query_until('other', "SELECT count(*) = 1 FROM rotate_history WHERE outcome = 'repaired'"),
 	'rotate_ext.database is another one: what is there is looked at');

@@ -20,18 +20,6 @@ my $t = RotateTest->new(conf => join("\n", "shared_preload_libraries = 'rotate_e
 my $emulator = $t->emulator;
 $t->wait_for('SELECT rotate_recovery()', 'on');
 
-# add(NAME): registered, looked at and rotated once.
-sub add
-{
-	my $name = shift;
-	$t->add($name);
-	$t->sql("SELECT rotate_register('prod/$name')");
-	$t->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE secret = 'prod/$name' AND outcome IS NOT NULL");
-	$t->sql("SELECT rotate_now('prod/$name')");
-	return;
-}
-
-sub lose { return $t->set_password($_[0], $t->password("prod/$_[0]", 'AWSPREVIOUS')); }
 sub last_run { return $t->sql("SELECT max(run_id) FROM rotate_history WHERE secret = 'prod/$_[0]'"); }
 
 # looked(NAME, AFTER, OUTCOME): the launcher looks at it after that run.
@@ -43,8 +31,8 @@ sub looked
 }
 
 # An old primary whose clock was a little ahead: its last runs seem to have been after the start.
-add($_) foreach qw(one two);
-lose($_) foreach qw(one two);
+$t->add_rotated($_) foreach qw(one two);
+$t->lose_change($_) foreach qw(one two);
 $t->set('rotate_ext.max_workers' => 1);
 my %last = map { $_ => last_run($_) } qw(one two);
 $t->sql("UPDATE rotate_run SET started_at = now() + interval '3 seconds' WHERE run_id IN (" . join(', ', values %last) . ')');
@@ -68,7 +56,7 @@ sleep 2;
 is($t->sql('SELECT max(run_id) FROM rotate_history'), 2, 'once');
 
 # A run that failed often, and was then interrupted: once, which is no reason to wait.
-lose('one');
+$t->lose_change('one');
 my $last = last_run('one');
 $t->sql("UPDATE rotate_run SET attempt = 10, outcome = NULL, finished_at = NULL, started_at = now() WHERE run_id = $last");
 my $start = time;
@@ -81,7 +69,7 @@ foreach my $case ([ launcher => 4, 'has to wait' ], [ rotate_now => 1, 'does not
 {
 	my ($source, $attempt, $name) = @$case;
 
-	lose('one');
+	$t->lose_change('one');
 	$t->sql("INSERT INTO rotate_run (secret, arn, source, requested_by, attempt, started_at, finished_at, outcome) SELECT 'prod/one', arn, "
 		  . "CASE n WHEN 4 THEN '$source' ELSE 'launcher' END, 'x', CASE n WHEN 4 THEN $attempt ELSE n END, now(), CASE WHEN n < 4 THEN now() END, "
 		  . "CASE WHEN n < 4 THEN 'interrupted' END FROM rotate_registration, generate_series(1, 4) n WHERE secret = 'prod/one'");
@@ -146,7 +134,7 @@ is($t->sql("SELECT count(*) FROM rotate_status WHERE secret = 'prod/four'"), '0'
 # A look that somebody cancels has found out nothing, and is made again as one that is terminated.
 foreach my $how (qw(cancel terminate))
 {
-	lose('one');
+	$t->lose_change('one');
 	$rule = $emulator->fault(action => 'pause', operation => 'GetSecretValue');
 	$last = last_run('one');
 	$t->sql("UPDATE rotate_run SET retry_at = now() WHERE run_id = $last");
@@ -159,7 +147,7 @@ foreach my $how (qw(cancel terminate))
 
 # A promoted standby may have settings of its own.
 my $url = $t->sql('SHOW rotate_ext.endpoint_url');
-lose('one');
+$t->lose_change('one');
 $last = last_run('one');
 $t->set('rotate_ext.endpoint_url' => 'https://');
 $t->restart;
@@ -170,7 +158,7 @@ ok(looked('one', $last, 'repaired'), 'and is made again, until somebody has set 
 
 # The service sets the password, and never comes back to move the label: without combine_steps nothing logs in then.
 $t->set('rotate_ext.combine_steps' => 'off');
-add('five');
+$t->add_rotated('five');
 my $arn = $emulator->secret('prod/five')->{arn};
 sub event
 {
@@ -256,7 +244,7 @@ $t->sql('CREATE EXTENSION rotate_ext; ALTER TABLE rotate_run ALTER COLUMN run_id
 $t->add('six');
 $t->sql("SELECT rotate_register('prod/six')", database => 'other');
 $t->sql("SELECT rotate_now('prod/six')", database => 'other');
-lose('six');
+$t->lose_change('six');
 $t->set('rotate_ext.database' => 'other');
 ok($t->node->poll_query_until('other', "SELECT count(*) = 1 FROM rotate_history WHERE outcome = 'repaired'"),
 	'in a database with more runs than in the one before all is looked at, too');

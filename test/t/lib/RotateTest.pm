@@ -452,6 +452,26 @@ sub add
 	return $password;
 }
 
+# add_rotated(ROLE): and registered, looked at by the launcher, and rotated once.
+sub add_rotated
+{
+	my ($self, $role) = @_;
+
+	$self->add($role);
+	$self->sql("SELECT rotate_register('prod/$role')");
+	$self->wait_for("SELECT count(*) > 0 FROM rotate_history WHERE secret = 'prod/$role' AND outcome IS NOT NULL");
+	$self->sql("SELECT rotate_now('prod/$role')");
+	return;
+}
+
+# lose_change(ROLE): what a failover without the last commits does to it.
+sub lose_change
+{
+	my ($self, $role) = @_;
+	$self->set_password($role, $self->password("prod/$role", 'AWSPREVIOUS'));
+	return;
+}
+
 # What came of it.
 
 sub verifier_of
